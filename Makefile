@@ -1,0 +1,79 @@
+# All that a contributor types. `make` alone prints this list.
+#
+# The environment lives in .venv and is made of the hash-locked lists alone. Two stamp files in it remember what
+# was installed: nothing happens until a list or pyproject.toml changes.
+
+VENV := .venv
+BIN := $(VENV)/bin
+SIM ?= --seed 1 --markets 4
+
+# The first of these that is new enough. A name on the PATH may be a wrapper that does not run: each is tried.
+CANDIDATES := python3.11 python3.12 python3.13 python3
+FITS := import sys; sys.exit(sys.version_info < (3, 11))
+
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-dev sim test check fix lock clean
+
+help: ## Print this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(VENV)/.runtime ## Make .venv and install the agent into it
+
+setup-dev: $(VENV)/.dev ## The same, and the tools for tests and checks
+
+sim: setup ## Simulate four markets (SIM="--seed 2 --markets 8" for others)
+	@$(BIN)/turbine-agent sim $(SIM)
+
+test: setup-dev ## Run all tests
+	@$(BIN)/python -m pytest
+
+check: setup-dev ## Everything CI looks at: format, lint, types, imports, tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/basedpyright
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest
+
+fix: setup-dev ## Format the code and mend what the linter can mend by itself
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lock: ## Choose the newest versions anew and write the two locked lists
+	@$(MAKE) --no-print-directory $(BIN)/uv
+	$(LOCK) --group build pyproject.toml --output-file requirements.txt
+	$(LOCK) --group build --group dev --constraints requirements.txt pyproject.toml --output-file requirements-dev.txt
+
+clean: ## Remove .venv and all that tools left behind
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+LOCK = $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
+
+$(BIN)/python:
+	@for python in $(CANDIDATES); do \
+		if "$$python" -c '$(FITS)' 2>/dev/null; then \
+			"$$python" -m venv --clear $(VENV) && exit 0; \
+			echo "error: $$python could not make a virtual environment (see above)" >&2; \
+			echo "  do: install its venv module (on Debian and Ubuntu the package python3-venv)" >&2; \
+			rm -rf $(VENV); exit 1; \
+		fi; \
+	done; \
+	echo "error: no Python 3.11 or newer found (tried: $(CANDIDATES))" >&2; \
+	echo "  do: install one from your system's packages, then run make again" >&2; \
+	exit 1
+
+# `--no-index` and `--no-build-isolation`: the project itself is installed with what is there already.
+$(VENV)/.runtime: $(BIN)/python requirements.txt pyproject.toml
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-index --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.runtime requirements-dev.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	@touch $@
+
+# The one tool that is not locked: it makes the locks.
+$(BIN)/uv: $(BIN)/python
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv

@@ -1,0 +1,1 @@
+"""The command line: reads what people write, shows what they want to know. No decisions about trading."""

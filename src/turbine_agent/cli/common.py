@@ -1,0 +1,65 @@
+"""What the commands share: exit codes, errors, the options that mean the same everywhere, settings, output."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from enum import IntEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from turbine_agent.runtime.config import Loaded
+
+
+class ExitCode(IntEnum):
+    """What scripts may rely on."""
+
+    DONE = 0
+    BUG = 1
+    USAGE = 2
+    CONFIG = 10
+    INTERRUPTED = 130
+
+
+class UsageError(Exception):
+    """A command's input makes no sense. The text says what, why and what to do."""
+
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option("--config", metavar="FILE", help="Settings to use instead of config.yaml.", show_default=False),
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Override a setting, e.g. strategy.base_spread=0.03.", show_default=False
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
+
+
+def settings_for(path: Path | None, flags: Sequence[str] | None) -> Loaded:
+    """The settings a command is to use. Doubts about them go to standard error; raises ConfigError."""
+    import os
+
+    from turbine_agent.runtime.config import load
+
+    loaded = load(path, os.environ, flags or ())
+    for warning in loaded.warnings:
+        complain(f"warning: {warning}")
+    return loaded
+
+
+def complain(text: str) -> None:
+    """Say something that is not the result."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def print_json(result: Mapping[str, object]) -> None:
+    """The one JSON object on standard output."""
+    import json
+
+    print(json.dumps(result, indent=2 if sys.stdout.isatty() else None, ensure_ascii=False))

@@ -1,0 +1,84 @@
+"""`turbine-agent`: all commands, and what every one of them promises.
+
+* Text for people on standard output, or exactly one JSON object with --json; everything else, warnings and errors
+  included, on standard error.
+* An error is one message: what, why, what to do. A traceback is shown with --debug only.
+* Exit codes: 0 done, 1 a bug in the agent, 2 the command or one of its input files makes no sense, 10 the settings
+  do not, 130 interrupted.
+* `--help` answers at once: a command's own imports wait until it is run.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from turbine_agent.cli import backtest, config, explain, sim
+from turbine_agent.cli.common import ExitCode, UsageError, complain
+
+app = typer.Typer(
+    name="turbine-agent",
+    help="Inventory-aware market making for binary prediction markets: deterministic, fail-closed.",
+    epilog="Exit codes: 0 done, 1 internal error, 2 usage or input, 10 configuration, 130 interrupted.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,  # rich's help pages cost 100 ms
+    pretty_exceptions_enable=False,
+)
+app.command("sim")(sim.sim)
+app.command("backtest")(backtest.backtest)
+app.command("explain")(explain.explain)
+app.add_typer(config.app, name="config")
+
+
+def _show_version(value: bool) -> None:  # noqa: FBT001  typer calls it
+    if value:
+        from importlib.metadata import version
+
+        typer.echo(f"turbine-agent {version('turbine-agent')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    *,
+    version: Annotated[  # noqa: ARG001  its callback does all there is to do
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
+    debug: Annotated[  # noqa: ARG001  taken out of the arguments by `entry`
+        bool, typer.Option("--debug", help="Show tracebacks. May stand anywhere.")
+    ] = False,
+) -> None:
+    pass
+
+
+def entry(arguments: list[str] | None = None) -> None:
+    """Run the command line and leave the process with its exit code."""
+    given = sys.argv[1:] if arguments is None else arguments
+    debug = "--debug" in given
+    try:
+        app(args=[argument for argument in given if argument != "--debug"], prog_name="turbine-agent")
+    except UsageError as error:
+        _leave(error, ExitCode.USAGE, debug=debug)
+    except Exception as error:
+        # Imported here: the settings' machinery is no use to --help.
+        from turbine_agent.runtime.config import ConfigError
+
+        if isinstance(error, ConfigError):
+            _leave(error, ExitCode.CONFIG, debug=debug)
+        if debug:
+            raise
+        complain(f"error: this is a bug in turbine-agent: {type(error).__name__}: {error}")
+        complain("  do: run the same command with --debug and report what it shows")
+        sys.exit(ExitCode.BUG)
+
+
+def _leave(error: Exception, code: ExitCode, *, debug: bool) -> None:
+    if debug:
+        import traceback
+
+        traceback.print_exception(error)
+    complain(f"error: {error}")
+    sys.exit(code)

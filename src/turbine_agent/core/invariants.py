@@ -1,0 +1,117 @@
+"""What must hold after every event, said a second time and more slowly.
+
+Each invariant is a function that returns what is wrong, or None. They read the state and nothing else, use none of the
+clever code they check, and stay on in production: a violation is a bug of ours, so the agent latches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from turbine_agent.core.state import MarketState, StateStore
+from turbine_agent.model.markets import Outcome, Side
+from turbine_agent.model.params import RiskLimits
+from turbine_agent.model.units import MICROS
+
+
+def worst_case_within_limits(store: StateStore, limits: RiskLimits) -> str | None:
+    """I1: no fills and no outcome can take more than the limits, counted order by order."""
+    total = 0
+    for state in store.markets.values():
+        loss = max(0, *(_loss_if(state, winner, limits.fee_ppm) for winner in _possible(state)))
+        if loss > limits.max_market_loss:
+            return f"{state.market_id} could lose {loss} micro-USDC, the limit is {limits.max_market_loss}"
+        total += loss
+    if total > limits.max_portfolio_exposure:
+        return f"all markets could lose {total} micro-USDC, the limit is {limits.max_portfolio_exposure}"
+    return None
+
+
+def ledger_adds_up(store: StateStore, limits: RiskLimits) -> str | None:
+    """I4: no holding is negative, and the parts of the profit explain all of it."""
+    for market_id, account in store.ledger.live.items():
+        for purse in (account.matched, account.settled):
+            if purse.yes < 0 or purse.no < 0:
+                return f"{market_id} holds {purse.yes} YES and {purse.no} NO"
+        rest = account.unexplained_pico()
+        if rest:
+            return f"{market_id} made {rest} pico-USDC that no part explains"
+    return None
+
+
+def no_self_cross(store: StateStore, limits: RiskLimits) -> str | None:
+    """I8: no two orders of ours on a book could trade with each other, directly or through the complement."""
+    for state in store.markets.values():
+        working = [order.terms for order in state.living.values() if order.is_on_book]
+        bids = [_yes_price(t.outcome, t.price) for t in working if (t.outcome is Outcome.YES) is (t.side is Side.BUY)]
+        asks = [_yes_price(t.outcome, t.price) for t in working if (t.outcome is Outcome.YES) is not (t.side is Side.BUY)]
+        if bids and asks and max(bids) >= min(asks):
+            return f"{state.market_id}: our bid {max(bids)} meets our ask {min(asks)}"
+    return None
+
+
+def filled_within_size(store: StateStore, limits: RiskLimits) -> str | None:
+    """I9: no order is filled beyond its size."""
+    for order in store.orders.values():
+        if order.cum_qty > order.terms.qty:
+            return f"order {order.order_id} of {order.terms.qty} is filled {order.cum_qty}"
+    return None
+
+
+def living_orders_are_indexed(store: StateStore, limits: RiskLimits) -> str | None:
+    """The list of living orders that limits count is the list of orders that live."""
+    counted = {order_id for state in store.markets.values() for order_id in state.living}
+    for order_id, order in store.orders.items():
+        if order.is_living is not (order_id in counted):
+            return f"order {order_id} is {order.state} and {'not ' if order.is_living else ''}counted as living"
+    return None
+
+
+INVARIANTS: Final[dict[str, Callable[[StateStore, RiskLimits], str | None]]] = {
+    "I1 worst case within limits": worst_case_within_limits,
+    "I4 ledger adds up": ledger_adds_up,
+    "I8 no self-cross": no_self_cross,
+    "I9 filled within size": filled_within_size,
+    "living orders are indexed": living_orders_are_indexed,
+}
+
+
+def violated(store: StateStore, limits: RiskLimits) -> list[str]:
+    """Every invariant that does not hold now, with what is wrong."""
+    wrong = []
+    for name, check in INVARIANTS.items():
+        detail = check(store, limits)
+        if detail is not None:
+            wrong.append(f"{name}: {detail}")
+    return wrong
+
+
+def _possible(state: MarketState) -> tuple[Outcome, ...]:
+    return (Outcome.YES, Outcome.NO) if state.winner is None else (state.winner,)
+
+
+def _loss_if(state: MarketState, winner: Outcome, fee_ppm: int) -> int:
+    account = state.account
+    loss = -account.settled.cash
+    loss -= account.settled.yes if winner is Outcome.YES else account.settled.no
+    for fill in account.pending.values():
+        tokens = fill.qty if fill.side is Side.BUY else -fill.qty
+        gain = fill.cash + (tokens if fill.outcome is winner else 0)
+        if gain < 0:
+            loss -= gain
+    for order in state.living.values():
+        terms = order.terms
+        qty = terms.qty - order.cum_qty
+        value = terms.price * qty // MICROS
+        fee = -(-value * fee_ppm // MICROS)
+        gain = (qty - value if terms.side is Side.BUY else value - qty) if terms.outcome is winner else (
+            -value if terms.side is Side.BUY else value
+        )
+        if gain - fee < 0:
+            loss += fee - gain
+    return loss
+
+
+def _yes_price(outcome: Outcome, price: int) -> int:
+    return price if outcome is Outcome.YES else MICROS - price

@@ -1,0 +1,378 @@
+"""What we own, what we made, and where it came from: integers that always add up.
+
+One account a market, one cash account over all of them. Cash is micro-USDC, tokens are micro-shares.
+
+*Matched and settled.* A fill is booked as matched the moment it is known and becomes settled (or reversed) by a
+later report. Matched figures are what we believe, settled ones what the exchange shows; the difference is
+the list of pending fills. The worst case takes nothing for granted: a pending fill that gained under an
+outcome counts nothing there, one that lost counts in full (`certain_loss`).
+
+*Selling without tokens.* The exchange covers a sale by splitting USDC into complete sets: selling 10 YES we do
+not hold costs 10 USDC, pays the price and leaves 10 NO. So holdings are never negative.
+
+*Where the profit came from.* With the mid m (micro-dollars, the mark) as the measure of value,
+
+    spread             value minus price of a fill at the mark of its time, before fees
+    adverse_selection  what fills younger than the markout time gained or lost when the mark moved
+    inventory          the same for all older holdings
+    settlement         the step from the last mark to 1 or 0 when the market resolves, and fills undone
+    fees               what fills cost
+
+Each step adds to exactly one part what it adds to equity, so the parts sum to the profit by construction. They
+are kept in 1e-12 USDC, because a price times a quantity is that; the report cuts them to micro-USDC and lets
+`inventory` carry what cutting left over (less than 5 micro-USDC).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+import msgspec
+
+from turbine_agent.model.events import Liquidity, OrderFilled, SettlementStatus
+from turbine_agent.model.ids import MarketId
+from turbine_agent.model.markets import Outcome, Side, payout_price, yes_direction
+from turbine_agent.model.orders import FillKey, OrderTerms
+from turbine_agent.model.units import MICROS, Money, Nanos, Price, Qty, notional
+
+
+class PnlParts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A profit, split. Micro-USDC; the five sum to `total` exactly."""
+
+    spread: Money
+    adverse_selection: Money
+    inventory: Money
+    fees: Money
+    settlement: Money
+
+    @property
+    def total(self) -> Money:
+        return Money(self.spread + self.adverse_selection + self.inventory + self.fees + self.settlement)
+
+
+class Fill(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A matched fill that has not settled yet."""
+
+    key: FillKey
+    outcome: Outcome
+    side: Side
+    qty: Qty
+    cash: Money
+    """What it moved in cash, fee included: negative for a purchase. Without the split of a sale."""
+
+    def loss_if(self, winner: Outcome) -> int:
+        """What the fill loses if `winner` wins; negative for a gain."""
+        tokens = self.qty if self.side is Side.BUY else -self.qty
+        return -(self.cash + (tokens if self.outcome is winner else 0))
+
+
+class Purse:
+    """Cash and tokens that move together: the matched or the settled ones of a market."""
+
+    __slots__ = ("cash", "no", "yes")
+
+    def __init__(self) -> None:
+        self.cash = 0
+        self.yes = 0
+        self.no = 0
+
+    def trade(self, outcome: Outcome, tokens: int, cash: int) -> None:
+        """Move tokens and cash, then split USDC into complete sets if a holding became negative."""
+        self.cash += cash
+        if outcome is Outcome.YES:
+            self.yes += tokens
+        else:
+            self.no += tokens
+        short = -min(self.yes, self.no, 0)
+        if short:
+            self.cash -= short
+            self.yes += short
+            self.no += short
+
+    def worth_if(self, winner: Outcome) -> int:
+        """Cash plus what the winning tokens pay, micro-USDC."""
+        return self.cash + (self.yes if winner is Outcome.YES else self.no)
+
+
+class MarketAccount:
+    """Our books in one market. Cash starts at 0 and is what the market has given (or cost) so far."""
+
+    __slots__ = (
+        "_young",
+        "_young_net",
+        "adverse_pico",
+        "booked",
+        "bought_qty",
+        "buys",
+        "fees_pico",
+        "inventory_pico",
+        "mark",
+        "matched",
+        "pending",
+        "pending_loss_no",
+        "pending_loss_yes",
+        "sells",
+        "settled",
+        "settlement_pico",
+        "sold_qty",
+        "spread_pico",
+        "taker_fills",
+        "winner",
+    )
+
+    def __init__(self) -> None:
+        self.matched = Purse()
+        self.settled = Purse()
+        self.pending: dict[FillKey, Fill] = {}
+        self.pending_loss_yes = 0
+        self.pending_loss_no = 0
+        self.booked: dict[FillKey, SettlementStatus | None] = {}
+        """Every fill ever booked here, None while pending: what makes booking idempotent."""
+        self.mark: Price | None = None
+        self.winner: Outcome | None = None
+        self.buys = 0
+        self.sells = 0
+        self.taker_fills = 0
+        self.bought_qty = 0
+        self.sold_qty = 0
+        self.spread_pico = 0
+        self.adverse_pico = 0
+        self.inventory_pico = 0
+        self.fees_pico = 0
+        self.settlement_pico = 0
+        self._young: deque[tuple[int, int, FillKey]] = deque()
+        self._young_net = 0
+
+    @property
+    def net(self) -> int:
+        """Matched YES minus NO, micro-shares."""
+        return self.matched.yes - self.matched.no
+
+    @property
+    def equity_pico(self) -> int:
+        """Cash and holdings at the mark, in 1e-12 USDC. Holdings without any mark cannot exist."""
+        purse = self.matched
+        mark = self.mark or 0
+        return (purse.cash + purse.no) * MICROS + (purse.yes - purse.no) * mark
+
+    @property
+    def pnl(self) -> Money:
+        """Profit of this market at the mark, micro-USDC, cut down."""
+        return Money(self.equity_pico // MICROS)
+
+    def certain_loss(self, winner: Outcome) -> int:
+        """The loss if `winner` wins and every pending fill settles or is undone as it hurts most."""
+        pending = self.pending_loss_yes if winner is Outcome.YES else self.pending_loss_no
+        return pending - self.settled.worth_if(winner)
+
+    def parts(self) -> PnlParts:
+        """The profit so far, split."""
+        spread = self.spread_pico // MICROS
+        adverse = self.adverse_pico // MICROS
+        settlement = self.settlement_pico // MICROS
+        fees = self.fees_pico // MICROS
+        return PnlParts(
+            spread=Money(spread),
+            adverse_selection=Money(adverse),
+            inventory=Money(self.pnl - spread - adverse - settlement - fees),
+            fees=Money(fees),
+            settlement=Money(settlement),
+        )
+
+    def unexplained_pico(self) -> int:
+        """Equity that no part explains: 0, or the ledger is wrong."""
+        explained = (
+            self.spread_pico
+            + self.adverse_pico
+            + self.inventory_pico
+            + self.fees_pico
+            + self.settlement_pico
+        )
+        return self.equity_pico - explained
+
+    # -- what happens --------------------------------------------------------------------------------------
+
+    def book_fill(self, terms: OrderTerms, event: OrderFilled, markout_ns: int) -> bool:
+        """Book a matched fill. False, and nothing changes, if it was booked before."""
+        key = FillKey(event.order_id, event.fill_id)
+        if key in self.booked:
+            return False
+        is_buy = terms.side is Side.BUY
+        paid = notional(event.price, event.qty)
+        fill = Fill(
+            key=key,
+            outcome=terms.outcome,
+            side=terms.side,
+            qty=event.qty,
+            cash=Money((-paid if is_buy else paid) - event.fee),
+        )
+        if self.mark is None:
+            yes_price = event.price if terms.outcome is Outcome.YES else MICROS - event.price
+            self.mark = Price(yes_price)
+        self._age(event.ts - markout_ns)
+        before = self.equity_pico
+        self.matched.trade(terms.outcome, event.qty if is_buy else -event.qty, fill.cash)
+        self.fees_pico -= event.fee * MICROS
+        self.spread_pico += self.equity_pico - before + event.fee * MICROS
+        signed = yes_direction(terms.outcome, terms.side) * event.qty
+        self._young.append((event.ts, signed, key))
+        self._young_net += signed
+
+        self.booked[key] = None
+        self.pending[key] = fill
+        self.pending_loss_yes += max(0, fill.loss_if(Outcome.YES))
+        self.pending_loss_no += max(0, fill.loss_if(Outcome.NO))
+        if event.liquidity is Liquidity.TAKER:
+            self.taker_fills += 1
+        if is_buy:
+            self.buys += 1
+            self.bought_qty += event.qty
+        else:
+            self.sells += 1
+            self.sold_qty += event.qty
+        return True
+
+    def settle(self, key: FillKey, status: SettlementStatus) -> bool:
+        """Make a pending fill final, or undo it. False if it is not pending (told twice, or never booked)."""
+        fill = self.pending.pop(key, None)
+        if fill is None:
+            return False
+        self.booked[key] = status
+        self.pending_loss_yes -= max(0, fill.loss_if(Outcome.YES))
+        self.pending_loss_no -= max(0, fill.loss_if(Outcome.NO))
+        tokens = fill.qty if fill.side is Side.BUY else -fill.qty
+        if status is SettlementStatus.SETTLED:
+            self.settled.trade(fill.outcome, tokens, fill.cash)
+            return True
+        before = self.equity_pico
+        self.matched.trade(fill.outcome, -tokens, -fill.cash)
+        self.settlement_pico += self.equity_pico - before
+        for entry in self._young:
+            if entry[2] == key:
+                self._young.remove(entry)
+                self._young_net -= entry[1]
+                break
+        return True
+
+    def move_mark(self, mark: Price, ts: Nanos, markout_ns: int) -> None:
+        """Value holdings at a new mid; the move is young fills' adverse selection and old ones' inventory."""
+        if self.winner is not None:
+            return
+        if self.mark is not None and mark != self.mark:
+            self._age(ts - markout_ns)
+            move = mark - self.mark
+            self.adverse_pico += self._young_net * move
+            self.inventory_pico += (self.net - self._young_net) * move
+        self.mark = mark
+
+    def resolve(self, winner: Outcome) -> None:
+        """Value holdings at what they will pay."""
+        before = self.equity_pico
+        self.winner = winner
+        self.mark = payout_price(Outcome.YES, winner)
+        self.settlement_pico += self.equity_pico - before
+
+    def claimable(self) -> Money:
+        """What the settled winning tokens pay; 0 before the market is resolved."""
+        if self.winner is None:
+            return Money(0)
+        return Money(self.settled.yes if self.winner is Outcome.YES else self.settled.no)
+
+    def pay_out(self, payout: Money) -> bool:
+        """Turn winning tokens into cash. False if the amount is not what the settled tokens are worth."""
+        if self.winner is None:
+            return False
+        expected = self.claimable()
+        before = self.equity_pico
+        for purse in (self.matched, self.settled):
+            purse.trade(self.winner, -expected, payout)
+        self.settlement_pico += self.equity_pico - before
+        return payout == expected
+
+    @property
+    def is_finished(self) -> bool:
+        """Resolved, nothing pending, nothing left to claim: this account never changes again."""
+        return self.winner is not None and not self.pending and not self.claimable()
+
+    def _age(self, before_ts: int) -> None:
+        young = self._young
+        while young and young[0][0] <= before_ts:
+            self._young_net -= young.popleft()[1]
+
+
+class Ledger:
+    """All accounts, and what they come to.
+
+    Finished markets are folded into three sums, so that looking at equity costs the same after a year.
+    """
+
+    __slots__ = (
+        "_retired_matched_cash",
+        "_retired_pnl",
+        "_retired_settled_cash",
+        "accounts",
+        "high_water_mark",
+        "initial_cash",
+        "live",
+        "max_drawdown",
+    )
+
+    def __init__(self) -> None:
+        self.accounts: dict[MarketId, MarketAccount] = {}
+        """Every market ever traded or watched, in order of appearance."""
+        self.live: dict[MarketId, MarketAccount] = {}
+        """Those that can still change."""
+        self.initial_cash: Money | None = None
+        """What the exchange said we had before the first order; None while it has not said."""
+        self.high_water_mark = Money(0)
+        """Highest profit so far; equity's high-water mark is that plus the initial cash."""
+        self.max_drawdown = Money(0)
+        self._retired_pnl = 0
+        self._retired_matched_cash = 0
+        self._retired_settled_cash = 0
+
+    def open_account(self, market_id: MarketId) -> None:
+        """Begin books for a market. A market known already is left as it is."""
+        if market_id not in self.accounts:
+            self.accounts[market_id] = self.live[market_id] = MarketAccount()
+
+    def retire(self, market_id: MarketId) -> None:
+        """Fold a finished account into the sums."""
+        account = self.live.pop(market_id)
+        self._retired_pnl += account.pnl
+        self._retired_matched_cash += account.matched.cash
+        self._retired_settled_cash += account.settled.cash
+
+    @property
+    def matched_cash(self) -> Money:
+        """Cash as we believe it, pending fills included."""
+        live = sum(a.matched.cash for a in self.live.values())
+        return Money((self.initial_cash or 0) + self._retired_matched_cash + live)
+
+    @property
+    def settled_cash(self) -> Money:
+        """Cash as the exchange should show it."""
+        live = sum(a.settled.cash for a in self.live.values())
+        return Money((self.initial_cash or 0) + self._retired_settled_cash + live)
+
+    @property
+    def pnl(self) -> Money:
+        """Profit over all markets at the marks, micro-USDC."""
+        return Money(self._retired_pnl + sum(a.pnl for a in self.live.values()))
+
+    @property
+    def equity(self) -> Money:
+        """Initial cash plus profit, micro-USDC."""
+        return Money((self.initial_cash or 0) + self.pnl)
+
+    def watch_drawdown(self) -> Money:
+        """Note the high-water mark and return how far equity is below it."""
+        pnl = self.pnl
+        self.high_water_mark = max(self.high_water_mark, pnl)
+        drawdown = Money(self.high_water_mark - pnl)
+        self.max_drawdown = max(self.max_drawdown, drawdown)
+        return drawdown
+
+    def restart_drawdown(self) -> None:
+        """Take the present profit for the high-water mark: a person has seen the loss and wants to go on."""
+        self.high_water_mark = self.pnl

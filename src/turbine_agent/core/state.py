@@ -1,0 +1,517 @@
+"""StateStore: the agent's picture of the world, and the only place that changes it.
+
+It has two doors. `apply` takes a fact; `record` takes one of our own commands, at the moment it leaves. Both are
+in the journal, so the picture is a function of the journal. Everything else reads.
+
+What the store finds wrong while applying a fact it does not judge: it notes a `Finding`, and the agent, which
+drains them after every event, decides what stops. Events of unknown or retired markets change nothing and are
+counted.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Final, assert_never
+
+import msgspec
+
+from turbine_agent.core.book import Book, judge
+from turbine_agent.core.ledger import Ledger, MarketAccount
+from turbine_agent.core.orders import Order, OrderState, Report
+from turbine_agent.model.commands import AnyCommand, CancelAll, CancelOrder, PlaceOrder
+from turbine_agent.model.events import (
+    AnyEvent,
+    BalanceRead,
+    BookDelta,
+    BookSnapshot,
+    CancelUnknown,
+    Claimed,
+    FeedConnected,
+    FeedHeartbeat,
+    FeedLost,
+    GapDetected,
+    Level,
+    MarketClosed,
+    MarketOpened,
+    MarketResolved,
+    OpenOrdersRead,
+    OperatorRequested,
+    OrderAccepted,
+    OrderCancelled,
+    OrderExpired,
+    OrderFilled,
+    OrderRejected,
+    PositionsRead,
+    SettlementUpdated,
+    SubmitUnknown,
+    TimerFired,
+    TradePrinted,
+)
+from turbine_agent.model.ids import MarketId, OrderId
+from turbine_agent.model.markets import Market, Outcome, Side
+from turbine_agent.model.orders import FillKey
+from turbine_agent.model.params import AgentParams
+from turbine_agent.model.reasons import Halt, Reason
+from turbine_agent.model.units import MICROS, QTY_MAX, SECOND, Money, Nanos, Price
+
+EXPIRY_MARGIN: Final = 5 * SECOND
+"""How long past its expiry an unreported order is still taken for living: the exchange's clock is not ours, and
+its sweep and the report take time."""
+
+RETIRED_ORDERS_MAX: Final = 20_000
+"""Orders of finished markets whose ids are remembered, so that a late report about one is old news and not
+somebody else's order. A market leaves a few hundred; its stragglers come within minutes."""
+
+
+class Phase(StrEnum):
+    OPEN = "open"
+    CLOSED = "closed"
+    RESOLVED = "resolved"
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Something the picture and the world disagree on."""
+
+    halt: Halt
+    detail: str
+
+
+class MarketState:
+    """One market: its books, our orders and our account in it."""
+
+    __slots__ = (
+        "account",
+        "book_reason",
+        "books",
+        "fading",
+        "fair2",
+        "is_touch_changed",
+        "last_settled_ts",
+        "living",
+        "market",
+        "phase",
+        "reject_ts",
+        "winner",
+    )
+
+    def __init__(self, market: Market, account: MarketAccount) -> None:
+        self.market = market
+        self.account = account
+        self.phase = Phase.OPEN
+        self.books = (Book(), Book())
+        self.living: dict[OrderId, Order] = {}
+        """Our orders that are or may be on the book, oldest first."""
+        self.fading: dict[OrderId, Order] = {}
+        """Orders that left the book a moment ago and may have been filled before they did."""
+        self.book_reason: Reason | None = Reason.BOOK_UNSYNCED
+        """Why the YES book cannot be quoted on, None if it can. Staleness is a matter of time and not here."""
+        self.fair2: int | None = None
+        """Sum of best bid and best ask of the YES book, i.e. twice fair, in micro-dollars; None with a reason."""
+        self.is_touch_changed = False
+        """The last applied event changed the touch of the YES book."""
+        self.reject_ts: dict[Side, Nanos] = {}
+        """When the exchange last refused an order, by side in YES terms."""
+        self.last_settled_ts = Nanos(0)
+        self.winner: Outcome | None = None
+
+    @property
+    def market_id(self) -> MarketId:
+        return self.market.market_id
+
+    def counted_orders(self) -> list[Order]:
+        """Every order that can still change our holdings: what the worst case counts."""
+        return [*self.living.values(), *self.fading.values()]
+
+
+class StateStore:
+    """See the module's text."""
+
+    def __init__(self, params: AgentParams) -> None:
+        self._params = params
+        self.now = Nanos(0)
+        self.markets: dict[MarketId, MarketState] = {}
+        """Markets that can still change, in order of appearance."""
+        self.orders: dict[OrderId, Order] = {}
+        """Every order of those markets, dead ones too: reports about them may still come."""
+        self.ledger = Ledger()
+        self.is_connected = False
+        self.last_contact_ts = Nanos(0)
+        """When the exchange last gave any sign of life."""
+        self.findings: list[Finding] = []
+        self.ignored_events = 0
+        self.order_count = 0
+        self.rejected_count = 0
+        self.open_orders_asked_ts = Nanos(0)
+        """When the question of the latest list of open orders was asked."""
+        self.open_orders_listed = 0
+        """How many orders that list had."""
+        self.positions_ok_ts = Nanos(0)
+        self.balance_ok_ts = Nanos(0)
+        """When the question was asked whose answer last agreed with the ledger."""
+        self._holding_doubts: dict[MarketId, tuple[Nanos, int, int]] = {}
+        self._cash_doubt: tuple[Nanos, int] | None = None
+        self._last_settled_ts = Nanos(0)
+        self._retired_orders: dict[OrderId, None] = {}
+
+    # -- the first door: facts -----------------------------------------------------------------------------
+
+    def apply(self, event: AnyEvent) -> None:
+        """Change the picture by one fact."""
+        self.now = event.ts
+        if not isinstance(event, (TimerFired, OperatorRequested)):
+            self.last_contact_ts = event.ts
+        match event:
+            case BookDelta():
+                self._on_delta(event)
+            case BookSnapshot():
+                self._on_snapshot(event)
+            case TradePrinted() | FeedHeartbeat() | OperatorRequested():
+                pass
+            case GapDetected(market_id=scope):
+                self._lose_sync(scope)
+            case OrderAccepted(order_id=order_id):
+                self._report(order_id, Report.ACCEPTED)
+            case OrderRejected(order_id=order_id):
+                self._on_rejected(order_id)
+            case OrderCancelled(order_id=order_id):
+                self._report(order_id, Report.CANCELLED)
+            case OrderExpired(order_id=order_id):
+                self._report(order_id, Report.EXPIRED)
+            case OrderFilled():
+                self._on_fill(event)
+            case SubmitUnknown(order_id=order_id) | CancelUnknown(order_id=order_id):
+                self._report(order_id, Report.LOST)
+            case OpenOrdersRead():
+                self._on_open_orders(event)
+            case PositionsRead():
+                self._on_positions(event)
+            case BalanceRead():
+                self._on_balance(event)
+            case SettlementUpdated():
+                self._on_settlement(event)
+            case MarketOpened(market=market):
+                self._on_opened(market)
+            case MarketClosed(market_id=market_id):
+                self._on_closed(market_id)
+            case MarketResolved():
+                self._on_resolved(event)
+            case Claimed():
+                self._on_claimed(event)
+            case FeedConnected():
+                self.is_connected = True
+                self._lose_sync()
+            case FeedLost():
+                self.is_connected = False
+                self._lose_sync()
+            case TimerFired():
+                self._on_timer()
+            case _:
+                assert_never(event)
+
+    # -- the second door: our own commands ------------------------------------------------------------------
+
+    def record(self, command: AnyCommand, ts: Nanos) -> None:
+        """Change the picture by a command that is leaving."""
+        match command:
+            case PlaceOrder(order_id=order_id, terms=terms):
+                order = Order(order_id, terms, ts)
+                order.report(Report.SENT, ts)
+                self.orders[order_id] = order
+                self.markets[terms.market_id].living[order_id] = order
+                self.order_count += 1
+            case CancelOrder(order_id=order_id):
+                self.orders[order_id].cancel_asked_ts = ts
+            case CancelAll(market_id=scope):
+                for order in self.living_orders():
+                    if scope is None or order.terms.market_id == scope:
+                        order.cancel_asked_ts = ts
+            case _:
+                pass
+
+    # -- reading -------------------------------------------------------------------------------------------
+
+    def living_orders(self) -> list[Order]:
+        """Every order that is or may be on a book."""
+        return [order for state in self.markets.values() for order in state.living.values()]
+
+    # -- books ---------------------------------------------------------------------------------------------
+
+    def _on_snapshot(self, event: BookSnapshot) -> None:
+        state = self.markets.get(event.market_id)
+        if state is None or state.phase is not Phase.OPEN:
+            self.ignored_events += 1
+            return
+        book = state.books[event.outcome]
+        if not _is_sound(event.bids) or not _is_sound(event.asks):
+            self._distrust(state, event.outcome)
+            return
+        book.replace(event.bids, event.asks, event.ts, event.seq)
+        if event.outcome is Outcome.YES:
+            self._look_at_touch(state)
+
+    def _on_delta(self, event: BookDelta) -> None:
+        state = self.markets.get(event.market_id)
+        if state is None or state.phase is not Phase.OPEN:
+            self.ignored_events += 1
+            return
+        book = state.books[event.outcome]
+        if not _is_sound(event.bids) or not _is_sound(event.asks):
+            self._distrust(state, event.outcome)
+            return
+        bid, ask = book.best_bid, book.best_ask
+        if not book.change(event.bids, event.asks, event.ts, event.seq):
+            self._find(Halt.GAP, f"book {event.outcome.name} of {event.market_id}: sequence gap at {event.seq}")
+        if event.outcome is Outcome.YES:
+            if (bid, ask) != (book.best_bid, book.best_ask) or not book.is_synced:
+                self._look_at_touch(state)
+            else:
+                state.is_touch_changed = False
+
+    def _look_at_touch(self, state: MarketState) -> None:
+        state.is_touch_changed = True
+        book = state.books[Outcome.YES]
+        state.fair2 = None
+        if not book.is_synced:
+            state.book_reason = Reason.BOOK_UNSYNCED
+            return
+        strategy = self._params.strategy
+        state.book_reason = judge(book.best_bid, book.best_ask, strategy.min_price, strategy.max_price)
+        if state.book_reason is None and book.best_bid is not None and book.best_ask is not None:
+            state.fair2 = book.best_bid + book.best_ask
+            mark = Price(state.fair2 // 2)
+            state.account.move_mark(mark, self.now, self._params.loop.markout_ns)
+
+    def _distrust(self, state: MarketState, outcome: Outcome) -> None:
+        state.books[outcome].lose_sync()
+        if outcome is Outcome.YES:
+            state.fair2 = None
+            state.book_reason = Reason.BOOK_INVALID
+            state.is_touch_changed = True
+        self._find(Halt.GAP, f"book {outcome.name} of {state.market_id} has an impossible level")
+
+    def _lose_sync(self, only: MarketId | None = None) -> None:
+        for state in self.markets.values():
+            if only is not None and only != state.market_id:
+                continue
+            for book in state.books:
+                book.lose_sync()
+            if state.phase is Phase.OPEN:
+                self._look_at_touch(state)
+
+    # -- our orders ----------------------------------------------------------------------------------------
+
+    def _report(self, order_id: OrderId, report: Report) -> Order | None:
+        order = self.orders.get(order_id)
+        if order is None:
+            self._find_foreign(order_id, report.value)
+            return None
+        order.report(report, self.now)
+        self._keep(order)
+        return order
+
+    def _keep(self, order: Order) -> None:
+        state = self.markets[order.terms.market_id]
+        if order.is_living:
+            state.living[order.order_id] = order
+            state.fading.pop(order.order_id, None)
+            return
+        state.living.pop(order.order_id, None)
+        if order.state in (OrderState.CANCELLED, OrderState.EXPIRED):
+            state.fading[order.order_id] = order
+        else:
+            state.fading.pop(order.order_id, None)
+
+    def _on_rejected(self, order_id: OrderId) -> None:
+        order = self._report(order_id, Report.REJECTED)
+        if order is not None:
+            self.rejected_count += 1
+            self.markets[order.terms.market_id].reject_ts[order.terms.side] = self.now
+
+    def _on_fill(self, event: OrderFilled) -> None:
+        order = self.orders.get(event.order_id)
+        if order is None:
+            self._find_foreign(event.order_id, f"fill {event.fill_id}")
+            return
+        terms = order.terms
+        state = self.markets[terms.market_id]
+        if not state.account.book_fill(terms, event, self._params.loop.markout_ns):
+            return
+        cum_qty = order.cum_qty + event.qty
+        if cum_qty > terms.qty:
+            self._find(Halt.CONTRACT_BROKEN, f"order {event.order_id} is filled beyond its size")
+        if event.price > terms.price if terms.side is Side.BUY else event.price < terms.price:
+            self._find(Halt.CONTRACT_BROKEN, f"order {event.order_id} is filled at a worse price than its own")
+        is_full_already = order.state is OrderState.FILLED
+        order.cum_qty = min(terms.qty, order.cum_qty + event.qty)  # type: ignore[assignment]
+        order.fill_count += 1
+        if not is_full_already:
+            all_done = order.cum_qty == terms.qty
+            order.report(Report.FILLED_ALL if all_done else Report.FILLED_PART, self.now)
+            self._keep(order)
+
+    def _on_open_orders(self, event: OpenOrdersRead) -> None:
+        listed = set()
+        for line in event.orders:
+            listed.add(line.order_id)
+            order = self.orders.get(line.order_id)
+            if order is None:
+                self._find_foreign(line.order_id, f"open in {line.market_id}")
+            elif event.asked_ts > order.changed_ts:
+                order.report(Report.LISTED, self.now)
+                self._keep(order)
+        ack_timeout = self._params.loop.ack_timeout_ns
+        for order in self.living_orders():
+            if order.order_id in listed or event.asked_ts <= order.changed_ts:
+                continue
+            if order.state is OrderState.UNKNOWN:
+                order.absent_reads += 1
+            elif order.state is not OrderState.SENT or event.asked_ts > order.sent_ts + ack_timeout:
+                order.report(Report.LOST, self.now)
+        self.open_orders_asked_ts = event.asked_ts
+        self.open_orders_listed = len(event.orders)
+
+    def _on_timer(self) -> None:
+        loop = self._params.loop
+        for state in self.markets.values():
+            if state.fading:
+                late = self.now - loop.late_fill_ns
+                state.fading = {i: o for i, o in state.fading.items() if o.changed_ts > late}
+        for order in self.living_orders():
+            if self.now >= order.terms.expires_ts + EXPIRY_MARGIN:
+                order.report(Report.EXPIRED, self.now)
+                self._keep(order)
+            elif order.state is OrderState.SENT and self.now >= order.sent_ts + loop.ack_timeout_ns:
+                order.report(Report.LOST, self.now)
+
+    # -- accounts ------------------------------------------------------------------------------------------
+
+    def _on_settlement(self, event: SettlementUpdated) -> None:
+        order = self.orders.get(event.order_id)
+        if order is None:
+            self._find_foreign(event.order_id, "settlement")
+            return
+        state = self.markets[order.terms.market_id]
+        if state.account.settle(FillKey(event.order_id, event.fill_id), event.status):
+            state.last_settled_ts = self._last_settled_ts = self.now
+            self._retire_if_finished(state)
+
+    def _on_positions(self, event: PositionsRead) -> None:
+        """Compare with the ledger's settled tokens.
+
+        A settlement or claim may be on its way to us while the exchange already shows it. So a difference is a
+        doubt at first, and a mismatch when a second reading shows the same one with no settlement in between.
+        """
+        doubts: dict[MarketId, tuple[Nanos, int, int]] = {}
+        theirs = {line.market_id: (line.yes, line.no) for line in event.holdings}
+        for market_id in (*theirs, *(m for m in self.ledger.live if m not in theirs)):
+            account = self.ledger.accounts.get(market_id)
+            yes, no = theirs.get(market_id, (0, 0))
+            if account is not None:
+                yes, no = yes - account.settled.yes, no - account.settled.no
+            if yes or no:
+                doubts[market_id] = self._doubt_holding(market_id, event.asked_ts, yes, no)
+        self._holding_doubts = doubts
+        if not doubts:
+            self.positions_ok_ts = event.asked_ts
+
+    def _doubt_holding(self, market_id: MarketId, asked_ts: Nanos, yes: int, no: int) -> tuple[Nanos, int, int]:
+        earlier = self._holding_doubts.get(market_id)
+        state = self.markets.get(market_id)
+        settled_ts = state.last_settled_ts if state is not None else 0
+        if earlier is None or earlier[1:] != (yes, no) or settled_ts >= earlier[0]:
+            return (asked_ts, yes, no)
+        self._find(
+            Halt.POSITION_MISMATCH,
+            f"the exchange has {yes:+} micro YES and {no:+} micro NO more than the ledger in {market_id}",
+        )
+        return earlier
+
+    def _on_balance(self, event: BalanceRead) -> None:
+        if self.ledger.initial_cash is None:
+            self.ledger.initial_cash = event.cash
+        difference = event.cash - self.ledger.settled_cash
+        doubt = self._cash_doubt
+        if not difference:
+            self._cash_doubt = None
+            self.balance_ok_ts = event.asked_ts
+        elif doubt is None or doubt[1] != difference or self._last_settled_ts >= doubt[0]:
+            self._cash_doubt = (event.asked_ts, difference)
+        else:
+            self._find(
+                Halt.BALANCE_MISMATCH, f"the exchange shows {difference:+} micro-USDC more than the ledger"
+            )
+
+    # -- markets -------------------------------------------------------------------------------------------
+
+    def _on_opened(self, market: Market) -> None:
+        if market.market_id in self.ledger.accounts:
+            self.ignored_events += 1
+            return
+        self.ledger.open_account(market.market_id)
+        self.markets[market.market_id] = MarketState(market, self.ledger.accounts[market.market_id])
+
+    def _on_closed(self, market_id: MarketId) -> None:
+        state = self.markets.get(market_id)
+        if state is None or state.phase is not Phase.OPEN:
+            self.ignored_events += 1
+            return
+        state.phase = Phase.CLOSED
+        state.fair2 = None
+        state.book_reason = Reason.MARKET_CLOSED
+        for book in state.books:
+            book.lose_sync()
+
+    def _on_resolved(self, event: MarketResolved) -> None:
+        state = self.markets.get(event.market_id)
+        if state is None:
+            self.ignored_events += 1
+            return
+        self._on_closed(event.market_id)
+        state.phase = Phase.RESOLVED
+        state.winner = event.winner
+        state.account.resolve(event.winner)
+        self._retire_if_finished(state)
+
+    def _on_claimed(self, event: Claimed) -> None:
+        state = self.markets.get(event.market_id)
+        if state is None:
+            if event.payout:
+                self._find(Halt.CONTRACT_BROKEN, f"{event.market_id} paid {event.payout} micro-USDC for nothing")
+            return
+        state.last_settled_ts = self._last_settled_ts = self.now
+        if not state.account.pay_out(event.payout):
+            self._find(
+                Halt.CONTRACT_BROKEN,
+                f"{event.market_id} paid {event.payout} micro-USDC, not what the winning tokens are worth",
+            )
+        self._retire_if_finished(state)
+
+    def _retire_if_finished(self, state: MarketState) -> None:
+        if not state.account.is_finished or state.living:
+            return
+        market_id = state.market_id
+        self.ledger.retire(market_id)
+        del self.markets[market_id]
+        for order_id in [i for i, order in self.orders.items() if order.terms.market_id == market_id]:
+            del self.orders[order_id]
+            self._retired_orders[order_id] = None
+        while len(self._retired_orders) > RETIRED_ORDERS_MAX:
+            del self._retired_orders[next(iter(self._retired_orders))]
+
+    def _find_foreign(self, order_id: OrderId, what: str) -> None:
+        if order_id in self._retired_orders:
+            self.ignored_events += 1
+        else:
+            self._find(Halt.FOREIGN_ORDER, f"{what}: order {order_id} is not ours")
+
+    def _find(self, halt: Halt, detail: str) -> None:
+        self.findings.append(Finding(halt=halt, detail=detail))
+
+
+def available_cash(ledger: Ledger) -> Money:
+    """Cash that is surely ours to spend: the smaller of matched and settled."""
+    return min(ledger.matched_cash, ledger.settled_cash)
+
+
+def _is_sound(levels: tuple[Level, ...]) -> bool:
+    return all(0 < price < MICROS and 0 <= qty <= QTY_MAX for price, qty in levels)

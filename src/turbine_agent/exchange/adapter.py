@@ -1,0 +1,40 @@
+"""The contract between the core and any exchange: events come out, commands go in.
+
+A venue is whatever stands behind it: the simulated exchange, a recording, the real one. The runner's loop is
+the same for all of them and fits in three lines:
+
+    while (event := venue.next_event()) is not None:
+        for command in agent.handle(event):
+            venue.execute(command)
+
+What a venue owes the core (the conformance suite checks each of these against every venue):
+
+* Events come in the order of `ts`, which never goes back.
+* Books are other people's: our own orders are left out.
+* Every PlaceOrder ends in exactly one of OrderAccepted, OrderRejected (surely not working) or SubmitUnknown.
+  A fill may be reported before the acceptance, and after a cancellation.
+* Every CancelOrder of a working order ends in OrderCancelled, OrderFilled, OrderExpired or CancelUnknown.
+  "Not found" is CancelUnknown: it proves nothing.
+* Every ReadOpenOrders, ReadPositions and ReadBook is answered, or the connection is reported lost.
+* Each fill has an id that no other fill of that order has, and is settled or reversed exactly once.
+* WakeAt is honoured: TimerFired comes at that instant or later, never earlier.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from turbine_agent.model.commands import AnyCommand
+from turbine_agent.model.events import AnyEvent
+
+
+class Venue(Protocol):
+    """An exchange in virtual time, seen from the agent."""
+
+    def next_event(self) -> AnyEvent | None:
+        """The next fact for the agent, or None when the venue's time is over."""
+        ...
+
+    def execute(self, command: AnyCommand) -> None:
+        """Take an intention; whatever comes of it will be an event."""
+        ...

@@ -1,0 +1,1 @@
+"""The vocabulary: units, identities, markets, orders, events, commands, parameters. No logic, no I/O."""

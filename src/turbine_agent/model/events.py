@@ -1,0 +1,273 @@
+"""Facts: all that can happen to the agent.
+
+Each is in the past tense and carries `ts`, the instant at which the agent learned it (nanoseconds since the
+Unix epoch). The core has no other clock. Adapters and simulators make these; `Agent.handle` is their only
+reader. Together with `commands` this file is the whole interface of the core.
+
+Books are other people's books: the adapter, which knows our orders by id, leaves them out before it reports.
+Prices and sizes are checked where bytes become events; here they are integers of the right unit, but a book
+may still be crossed, empty or one-sided, and the core judges that.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+from turbine_agent.model.ids import FillId, MarketId, OrderId
+from turbine_agent.model.markets import Market, Outcome, Side
+from turbine_agent.model.orders import Holding, OpenOrder
+from turbine_agent.model.units import Money, Nanos, Price, Qty
+
+Level = tuple[Price, Qty]
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag=True):
+    """The base of all facts."""
+
+    ts: Nanos
+
+
+# -- the public book ---------------------------------------------------------------------------------------
+
+
+class BookSnapshot(Event, frozen=True, kw_only=True, gc=False):
+    """The whole book of one outcome, without our own orders. Replaces what was known, atomically."""
+
+    market_id: MarketId
+    outcome: Outcome
+    bids: tuple[Level, ...]
+    """Best (highest) first, one entry a price."""
+    asks: tuple[Level, ...]
+    """Best (lowest) first, one entry a price."""
+    seq: int | None = None
+    """The source's sequence number, where it has one."""
+
+
+class BookDelta(Event, frozen=True, kw_only=True, gc=False):
+    """Changed levels of one outcome's book, without our own orders. Quantity 0 removes the level."""
+
+    market_id: MarketId
+    outcome: Outcome
+    bids: tuple[Level, ...]
+    asks: tuple[Level, ...]
+    seq: int | None = None
+
+
+class TradePrinted(Event, frozen=True, kw_only=True, gc=False):
+    """Somebody traded (we may be one of the two)."""
+
+    market_id: MarketId
+    outcome: Outcome
+    price: Price
+    qty: Qty
+    taker_side: Side | None
+    """What the taker did; None where the source does not say."""
+
+
+# -- our orders --------------------------------------------------------------------------------------------
+
+
+class OrderAccepted(Event, frozen=True, kw_only=True, gc=False):
+    """The exchange took the order. It may be filled by the time we read this."""
+
+    order_id: OrderId
+
+
+class OrderRejected(Event, frozen=True, kw_only=True, gc=False):
+    """The exchange surely refused the order, or it surely never left. It cannot be working."""
+
+    order_id: OrderId
+    reason: str
+
+
+class CancelReason(StrEnum):
+    REQUESTED = "requested"
+    SELF_TRADE = "self_trade"
+    """Removed because our own newer order would have met it."""
+    MARKET_CLOSED = "market_closed"
+    UNKNOWN = "unknown"
+    """Reported as cancelled without a reason."""
+
+
+class OrderCancelled(Event, frozen=True, kw_only=True, gc=False):
+    """The order left the book unfilled or part-filled. A fill made before that may still be reported later."""
+
+    order_id: OrderId
+    reason: CancelReason
+
+
+class OrderExpired(Event, frozen=True, kw_only=True, gc=False):
+    """The exchange dropped the order at its expiry."""
+
+    order_id: OrderId
+
+
+class Liquidity(StrEnum):
+    MAKER = "maker"
+    TAKER = "taker"
+
+
+class OrderFilled(Event, frozen=True, kw_only=True, gc=False):
+    """Part or all of our order was matched. Provisional until SettlementUpdated says settled."""
+
+    order_id: OrderId
+    fill_id: FillId
+    price: Price
+    qty: Qty
+    """This fill alone, micro-shares."""
+    fee: Money
+    liquidity: Liquidity
+
+
+class SubmitUnknown(Event, frozen=True, kw_only=True, gc=False):
+    """We do not know whether the order reached the exchange. It counts as working until proven dead."""
+
+    order_id: OrderId
+    detail: str
+
+
+class CancelUnknown(Event, frozen=True, kw_only=True, gc=False):
+    """We do not know whether the cancel took effect, a 404 included. The order counts as working."""
+
+    order_id: OrderId
+    detail: str
+
+
+# -- what the exchange says when asked ---------------------------------------------------------------------
+
+
+class OpenOrdersRead(Event, frozen=True, kw_only=True, gc=False):
+    """All our open orders, in all markets. `asked_ts` is when the question left: nothing newer is in it."""
+
+    asked_ts: Nanos
+    orders: tuple[OpenOrder, ...]
+
+
+class PositionsRead(Event, frozen=True, kw_only=True, gc=False):
+    """All our settled tokens, in all markets with any."""
+
+    asked_ts: Nanos
+    holdings: tuple[Holding, ...]
+
+
+class BalanceRead(Event, frozen=True, kw_only=True, gc=False):
+    """Our settled cash."""
+
+    asked_ts: Nanos
+    cash: Money
+
+
+class SettlementStatus(StrEnum):
+    SETTLED = "settled"
+    REVERSED = "reversed"
+
+
+class SettlementUpdated(Event, frozen=True, kw_only=True, gc=False):
+    """A matched fill became final, or was undone."""
+
+    order_id: OrderId
+    fill_id: FillId
+    status: SettlementStatus
+
+
+# -- markets -----------------------------------------------------------------------------------------------
+
+
+class MarketOpened(Event, frozen=True, kw_only=True, gc=False):
+    """A market was found open for trading."""
+
+    market: Market
+
+
+class MarketClosed(Event, frozen=True, kw_only=True, gc=False):
+    """The market takes no more orders; its orders are gone or about to be."""
+
+    market_id: MarketId
+
+
+class MarketResolved(Event, frozen=True, kw_only=True, gc=False):
+    """The question is answered; winning tokens can be claimed."""
+
+    market_id: MarketId
+    winner: Outcome
+
+
+class Claimed(Event, frozen=True, kw_only=True, gc=False):
+    """Winnings of a market were credited."""
+
+    market_id: MarketId
+    payout: Money
+
+
+# -- the connection, time, people --------------------------------------------------------------------------
+
+
+class FeedConnected(Event, frozen=True, kw_only=True, gc=False):
+    """The stream is up; every subscription has to be made anew."""
+
+
+class FeedLost(Event, frozen=True, kw_only=True, gc=False):
+    """The stream is down. Nothing that was known of any book holds any longer."""
+
+    detail: str
+
+
+class FeedHeartbeat(Event, frozen=True, kw_only=True, gc=False):
+    """The exchange answered a ping."""
+
+
+class GapDetected(Event, frozen=True, kw_only=True, gc=False):
+    """Something between us and the exchange was missed, or two sources disagree about a book."""
+
+    market_id: MarketId | None
+    """None: any market may be affected."""
+    detail: str
+
+
+class TimerFired(Event, frozen=True, kw_only=True, gc=False):
+    """The instant asked for with WakeAt has come."""
+
+
+class OperatorAction(StrEnum):
+    HALT = "halt"
+    RESUME = "resume"
+    CANCEL_ALL = "cancel_all"
+    STOP = "stop"
+
+
+class OperatorRequested(Event, frozen=True, kw_only=True, gc=False):
+    """A person asked for something, with a reason."""
+
+    action: OperatorAction
+    reason: str
+
+
+AnyEvent = (
+    BookSnapshot
+    | BookDelta
+    | TradePrinted
+    | OrderAccepted
+    | OrderRejected
+    | OrderCancelled
+    | OrderExpired
+    | OrderFilled
+    | SubmitUnknown
+    | CancelUnknown
+    | OpenOrdersRead
+    | PositionsRead
+    | BalanceRead
+    | SettlementUpdated
+    | MarketOpened
+    | MarketClosed
+    | MarketResolved
+    | Claimed
+    | FeedConnected
+    | FeedLost
+    | FeedHeartbeat
+    | GapDetected
+    | TimerFired
+    | OperatorRequested
+)
+"""The closed union: a `match` over it ends in `assert_never`."""

@@ -1,0 +1,72 @@
+"""What an order is, from a wish to a report: terms, draft, what the exchange says is open."""
+
+from __future__ import annotations
+
+import msgspec
+
+from turbine_agent.model.ids import FillId, MarketId, OrderId
+from turbine_agent.model.markets import Outcome, Side
+from turbine_agent.model.units import PRICE_MAX, PRICE_MIN, QTY_MAX, SECOND, Nanos, Price, Qty, UnitError
+
+
+class OrderDraft(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """What execution wishes to place. Only RiskEngine can turn one into something that may be sent."""
+
+    market_id: MarketId
+    outcome: Outcome
+    side: Side
+    price: Price
+    qty: Qty
+    expires_s: int
+    """When the exchange drops the order by itself: Unix seconds, as it is signed."""
+
+    def __post_init__(self) -> None:
+        if not PRICE_MIN <= self.price <= PRICE_MAX:
+            raise UnitError(f"order price {self.price} is outside {PRICE_MIN} ... {PRICE_MAX} micro-dollars")
+        if not 0 < self.qty <= QTY_MAX:
+            raise UnitError(f"order quantity {self.qty} is outside 1 ... {QTY_MAX} micro-shares")
+
+
+class OrderTerms(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """The fields of an order that are signed. An order's id is a function of these and of nothing else."""
+
+    market_id: MarketId
+    outcome: Outcome
+    side: Side
+    price: Price
+    qty: Qty
+    nonce: int
+    """Unsigned 64 bits, never used twice: (Unix seconds of the decision << 32) + a counter."""
+    expires_s: int
+
+    @property
+    def expires_ts(self) -> Nanos:
+        return Nanos(self.expires_s * SECOND)
+
+
+class OpenOrder(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """One line of the exchange's list of our open orders."""
+
+    order_id: OrderId
+    market_id: MarketId
+    outcome: Outcome
+    side: Side
+    price: Price
+    qty: Qty
+    cum_qty: Qty
+    """Quantity already filled, micro-shares."""
+
+
+class Holding(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """One line of the exchange's list of our positions: tokens held in a market, micro-shares."""
+
+    market_id: MarketId
+    yes: Qty
+    no: Qty
+
+
+class FillKey(msgspec.Struct, frozen=True, gc=False):
+    """What makes an execution unique: ids of fills are only unique within their order on some exchanges."""
+
+    order_id: OrderId
+    fill_id: FillId

@@ -1,0 +1,75 @@
+"""The auditor compares the agent with the exchange behind it: what only a simulation can do.
+
+The agent checks itself after every event (`core.invariants`). The auditor asks the other side: does the
+exchange hold an order that the agent does not know of, or one that should have expired, and is the money the same
+on both sides once everything has settled?
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from turbine_agent.core.agent import Agent
+from turbine_agent.model.events import AnyEvent, FeedHeartbeat
+from turbine_agent.model.orders import Holding, OpenOrder
+from turbine_agent.model.units import SECOND, Money
+from turbine_agent.simulation.scheduler import Scheduler
+
+EXPIRY_GRACE = SECOND
+"""Orders expire on whole seconds of the exchange's clock; its sweep may be within the second."""
+
+
+class Books(Protocol):
+    """What an engine shows of the agent's account."""
+
+    def open_orders(self) -> tuple[OpenOrder, ...]: ...
+
+    def holdings(self) -> tuple[Holding, ...]: ...
+
+    def cash(self) -> Money: ...
+
+
+class Auditor:
+    """An observer; looks once a second of the run's time, and at the end."""
+
+    def __init__(self, agent: Agent, engine: Books, scheduler: Scheduler) -> None:
+        self.violations: list[str] = []
+        self._agent = agent
+        self._engine = engine
+        self._scheduler = scheduler
+
+    def __call__(self, event: AnyEvent) -> None:
+        if isinstance(event, FeedHeartbeat):
+            self._look_at_orders()
+
+    def _look_at_orders(self) -> None:
+        now = self._scheduler.now
+        for line in self._engine.open_orders():
+            order = self._agent.store.orders.get(line.order_id)
+            if order is None:
+                self.violations.append(f"I2 no foreign orders: the exchange holds {line.order_id}, unknown to the agent")
+            elif order.terms.expires_ts + EXPIRY_GRACE < now:
+                self.violations.append(f"I5 no order outlives its expiry: {line.order_id} is still open")
+
+    def close(self) -> None:
+        """The run is over: cash and tokens have to be equal to the unit, and nothing may be working."""
+        ledger = self._agent.store.ledger
+        pending = sum(len(account.pending) for account in ledger.accounts.values())
+        if pending:
+            self.violations.append(f"I4 bookings equal the exchange's: {pending} fills never settled")
+        if self._engine.cash() != ledger.settled_cash:
+            self.violations.append(
+                f"I4 bookings equal the exchange's: it has {self._engine.cash()} micro-USDC,"
+                f" the ledger {ledger.settled_cash}"
+            )
+        theirs = {line.market_id: (line.yes, line.no) for line in self._engine.holdings()}
+        for market_id, account in ledger.accounts.items():
+            ours = (account.settled.yes, account.settled.no)
+            if theirs.get(market_id, ours) != ours:
+                self.violations.append(
+                    f"I4 bookings equal the exchange's: {market_id} {theirs[market_id]} there, {ours} here"
+                )
+            if account.claimable():
+                self.violations.append(f"winnings of {market_id} were never claimed")
+        if self._engine.open_orders():
+            self.violations.append("an order is working after the end")

@@ -1,0 +1,78 @@
+"""`backtest`: the agent on recordings, each stretch of them with a fresh agent."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from time import perf_counter
+
+from turbine_agent.core.agent import Agent
+from turbine_agent.model.params import AgentParams
+from turbine_agent.model.units import MICROS, SECOND, Money, Nanos
+from turbine_agent.research.recordings import open_recordings
+from turbine_agent.runtime.audit import Auditor
+from turbine_agent.runtime.driver import CommandDigest, drive
+from turbine_agent.runtime.picture import Painter
+from turbine_agent.runtime.report import RunReport, SessionReport, report_session
+from turbine_agent.runtime.view import MarketLine, Watcher
+from turbine_agent.simulation.fees import NotionalFee
+from turbine_agent.simulation.latency import Latency, LatencyParams
+from turbine_agent.simulation.recorded import RecordedExchange
+from turbine_agent.simulation.recording import RecordedMarket, resolved_only, sessions
+from turbine_agent.simulation.scheduler import Scheduler
+from turbine_agent.simulation.world import World
+
+INITIAL_CASH = Money(1_000 * MICROS)
+
+SESSION_GAP = Nanos(1_800 * SECOND)
+"""Recordings further apart than this are separate sessions: nothing is carried over but the result."""
+
+LATENCY_SEED = 0
+"""Travel times are drawn in the same way for every backtest."""
+
+
+def backtest(params: AgentParams, paths: tuple[Path, ...], watch: Watcher | None = None) -> RunReport:
+    """Run every recorded market to its real resolution. Raises RecordingError for what cannot be read."""
+    began = perf_counter()
+    left_out: list[str] = []
+    recordings = list(resolved_only(open_recordings(paths), left_out=left_out))
+    digest = CommandDigest()
+    finished: list[MarketLine] = []
+    reports: list[SessionReport] = []
+    assumptions: dict[str, None] = {}
+    for session in sessions(recordings, gap_max=SESSION_GAP):
+        engine = RecordedExchange(session, fee=NotionalFee().fee, initial_cash=INITIAL_CASH)
+        assumptions.update(dict.fromkeys(engine.assumptions))
+        reports.append(_run(params, engine, session, digest, watch, len(recordings), finished))
+    assumptions.update(dict.fromkeys(f"Left out: {line}" for line in left_out))
+    return RunReport(
+        seed=None,
+        sessions=tuple(reports),
+        limits=params,
+        digest=digest.hex(),
+        wall_seconds=perf_counter() - began,
+        assumptions=tuple(assumptions),
+    )
+
+
+def _run(
+    params: AgentParams,
+    engine: RecordedExchange,
+    session: list[RecordedMarket],
+    digest: CommandDigest,
+    watch: Watcher | None,
+    markets_total: int,
+    finished: list[MarketLine],
+) -> SessionReport:
+    scheduler = Scheduler(engine.starts_at)
+    world = World(
+        engine,
+        scheduler=scheduler,
+        latency=Latency(LatencyParams(), LATENCY_SEED),
+        is_over=engine.is_finished,
+    )
+    agent = Agent(params)
+    painter = Painter(agent, watch, markets_total=markets_total, finished=finished)
+    auditor = Auditor(agent, engine, scheduler)
+    events = drive(agent, world, digest, (painter, auditor))
+    auditor.close()
+    return report_session(agent, painter.markets, events, auditor.violations)

@@ -1,0 +1,88 @@
+"""`sim`: the agent on the simulated exchange."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from time import perf_counter
+
+import msgspec
+
+from turbine_agent.core.agent import Agent
+from turbine_agent.model.params import AgentParams
+from turbine_agent.model.units import SECOND, Nanos
+from turbine_agent.research.recordings import Recorder, RecordingWriter
+from turbine_agent.runtime.audit import Auditor
+from turbine_agent.runtime.driver import CommandDigest, Observer, drive
+from turbine_agent.runtime.picture import Painter
+from turbine_agent.runtime.report import RunReport, report_session
+from turbine_agent.runtime.view import Watcher
+from turbine_agent.simulation.exchange import SimulatedExchange, SimulationParams
+from turbine_agent.simulation.latency import Latency, LatencyParams
+from turbine_agent.simulation.scheduler import Scheduler
+from turbine_agent.simulation.world import World
+
+FIRST_OPEN = Nanos(1_769_763_600 * SECOND)
+"""2026-01-30 09:00:00 UTC, the day of the exchange's oldest log. Any quarter of an hour would do."""
+
+LEAD_IN = 10 * SECOND
+"""The agent is started this long before the first market, to get ready."""
+
+
+class SimulateOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What to simulate."""
+
+    seed: int
+    markets: int
+    """15-minute markets, one after the other."""
+    record: Path | None = None
+    """Where to write a recording of what the agent was shown."""
+
+
+def simulate(params: AgentParams, options: SimulateOptions, watch: Watcher | None = None) -> RunReport:
+    """Run the markets to their resolution and the last claim. A function of parameters and options alone."""
+    began = perf_counter()
+    engine = SimulatedExchange(SimulationParams(markets=options.markets), options.seed)
+    scheduler = Scheduler(Nanos(FIRST_OPEN - LEAD_IN))
+    latency = LatencyParams()
+    world = World(
+        engine,
+        scheduler=scheduler,
+        latency=Latency(latency, options.seed),
+        is_over=lambda: engine.is_finished,
+    )
+    agent = Agent(params)
+    painter = Painter(agent, watch, markets_total=options.markets, finished=[])
+    auditor = Auditor(agent, engine, scheduler)
+    observers: tuple[Observer, ...] = (painter, auditor)
+    digest = CommandDigest()
+    if options.record is None:
+        events = drive(agent, world, digest, observers)
+    else:
+        with RecordingWriter(options.record) as writer:
+            recorder = Recorder(writer.write, attribution=f"turbine-agent sim --seed {options.seed}")
+            events = drive(agent, world, digest, (*observers, recorder.handle))
+    auditor.close()
+    return RunReport(
+        seed=options.seed,
+        sessions=(report_session(agent, painter.markets, events, auditor.violations),),
+        limits=params,
+        digest=digest.hex(),
+        wall_seconds=perf_counter() - began,
+        assumptions=assumptions(latency),
+    )
+
+
+def assumptions(latency: LatencyParams) -> tuple[str, ...]:
+    """What the simulation takes for granted, in sentences."""
+
+    def span(least: int, spread: int) -> str:
+        return f"{least // 1_000_000}-{(least + spread) // 1_000_000} ms"
+
+    return (
+        "The other traders are simulated: a house maker, slower makers, noise takers and takers who know the"
+        " underlying's price before the book does.",
+        f"Orders travel {span(latency.order_min, latency.order_spread)}, answers"
+        f" {span(latency.answer_min, latency.answer_spread)}, the stream"
+        f" {span(latency.feed_min, latency.feed_spread)}.",
+        "A resting order fills only when a taker's order reaches it in price-time priority; it joins at the back.",
+    )
