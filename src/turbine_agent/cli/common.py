@@ -1,4 +1,4 @@
-"""What the commands share: exit codes, errors, the options that mean the same everywhere, settings, output."""
+"""What the commands share: exit codes, errors, options that mean the same everywhere, settings, output."""
 
 from __future__ import annotations
 
@@ -30,12 +30,17 @@ class UsageError(Exception):
 
 ConfigOption = Annotated[
     Path | None,
-    typer.Option("--config", metavar="FILE", help="Settings to use instead of config.yaml.", show_default=False),
+    typer.Option(
+        "--config", metavar="FILE", help="Settings to use instead of config.yaml.", show_default=False
+    ),
 ]
 SetOption = Annotated[
     list[str] | None,
     typer.Option(
-        "--set", metavar="KEY=VALUE", help="Override a setting, e.g. strategy.base_spread=0.03.", show_default=False
+        "--set",
+        metavar="KEY=VALUE",
+        help="Override a setting, e.g. strategy.base_spread=0.03.",
+        show_default=False,
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]

@@ -1,4 +1,4 @@
-"""`turbine-agent config`: are the settings usable, what are they and where do they come from, what is there to set?"""
+"""`turbine-agent config`: whether the settings are usable, where they come from, and what there is to set."""
 
 from __future__ import annotations
 
@@ -16,14 +16,16 @@ app = typer.Typer(help="Check, show and explain the settings.", no_args_is_help=
 
 @app.command()
 def check(config: ConfigOption = None, overrides: SetOption = None, *, json: JsonOption = False) -> None:
-    """Check the settings: file, environment and flags. Exit code 10 with one message if they cannot be used."""
+    """Check the settings: file, environment and flags. Exit code 10 and one message if they are no good."""
     from turbine_agent.runtime.config import to_params
 
     loaded = settings_for(config, overrides)
     to_params(loaded.settings)
     changed = {dotted: origin for dotted, origin in loaded.origins.items() if origin != "default"}
     if json:
-        print_json({"ok": True, "keys": len(loaded.origins), "set": changed, "warnings": list(loaded.warnings)})
+        print_json(
+            {"ok": True, "keys": len(loaded.origins), "set": changed, "warnings": list(loaded.warnings)}
+        )
     else:
         print(f"ok: {len(loaded.origins)} keys, {len(changed)} of them set, the others by default")
 

@@ -1,9 +1,10 @@
 """`turbine-agent explain`: one quoting decision, step by step, from a book in a file.
 
-The file is a picture of what the agent would have seen, so whatever an exchange can send is taken for data: a book
-that is crossed, empty or one-sided, or a price that is not a number, gives a result without quotes and with the
-reason, exit code 0. What only a slip of the person who wrote the file can explain (no JSON, a missing or unknown
-key, a negative size, a seventh decimal) is refused: exit code 2 and one message that names the key.
+The file is a picture of what the agent would have seen, so whatever an exchange can send is taken for data: a
+book that is crossed, empty or one-sided, or a price that is not a number, gives a result without quotes and
+with the reason, exit code 0. What only a slip of the person who wrote the file can explain (no JSON, a
+missing or unknown key, a negative size, a seventh decimal) is refused: exit code 2 and one message that names
+the key.
 """
 
 from __future__ import annotations
@@ -36,11 +37,14 @@ class _InvalidBookError(Exception):
 
 def explain(
     book: Annotated[
-        Path, typer.Option("--book", metavar="FILE", help="The book, as JSON (form below).", show_default=False)
+        Path,
+        typer.Option("--book", metavar="FILE", help="The book, as JSON.", show_default=False),
     ],
     inventory: Annotated[
         str,
-        typer.Option("--inventory", metavar="SHARES", help="YES minus NO held; may be negative.", show_default=False),
+        typer.Option(
+            "--inventory", metavar="SHARES", help="YES minus NO held; may be negative.", show_default=False
+        ),
     ],
     config: ConfigOption = None,
     overrides: SetOption = None,
@@ -49,10 +53,11 @@ def explain(
 ) -> None:
     """Explain one quoting decision, step by step.
 
-    FILE holds the YES book and our own orders in it, [price, shares] and [buy|sell, price, shares], in any order;
-    numbers are written as text or plainly. "own" and "seconds_to_end" may be left out (none, and 600):
+    FILE holds the YES book and our own orders in it, [price, shares] and [buy|sell, price, shares], in any
+    order; numbers are written as text or plainly. "own" and "seconds_to_end" may be left out (none, and 600):
 
-    {"bids": [["0.49", "10"]], "asks": [["0.51", "10"]], "own": [["buy", "0.48", "10"]], "seconds_to_end": 600}
+    {"bids": [["0.49", "10"]], "asks": [["0.51", "10"]],
+     "own": [["buy", "0.48", "10"]], "seconds_to_end": 600}
     """
     from turbine_agent.runtime.config import to_params
     from turbine_agent.strategy import explain as strategy
@@ -114,8 +119,8 @@ def _object(path: Path) -> dict[str, Any]:
     if len(data) > _FILE_BYTES_MAX:
         raise _bad(path, f"is larger than {_FILE_BYTES_MAX} bytes", "give one book")
     try:
-        # Plain numbers are taken as the text they were written as; NaN and Infinity are no JSON, but exchanges
-        # and Python programs write them.
+        # Plain numbers are taken as the text they were written as; NaN and Infinity are no JSON, but there
+        # are programs that write them.
         document = json.loads(
             data, parse_float=str, parse_int=str, parse_constant=str, object_pairs_hook=_without_doubles
         )
@@ -139,8 +144,7 @@ def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _levels(path: Path, document: dict[str, Any], key: str) -> tuple[Level, ...]:
     return tuple(
-        _level(path, f"{key}[{index}]", level)
-        for index, level in enumerate(_list(path, key, document[key]))
+        _level(path, f"{key}[{index}]", level) for index, level in enumerate(_list(path, key, document[key]))
     )
 
 
@@ -151,8 +155,12 @@ def _own(path: Path, document: dict[str, Any]) -> tuple[tuple[Side, Price, Qty],
     found: list[tuple[Side, Price, Qty]] = []
     for index, order in enumerate(_list(path, "own", document.get("own", []))):
         name = f"own[{index}]"
-        if not (isinstance(order, list) and order and isinstance(order[0], str) and order[0].lower() in sides):
-            raise _bad(path, f"{name} does not begin with a side", 'write ["buy", price, size] or ["sell", ...]')
+        if not (
+            isinstance(order, list) and order and isinstance(order[0], str) and order[0].lower() in sides
+        ):
+            raise _bad(
+                path, f"{name} does not begin with a side", 'write ["buy", price, size] or ["sell", ...]'
+            )
         side, *rest = order
         found.append((sides[side.lower()], *_level(path, name, rest)))
     return tuple(found)

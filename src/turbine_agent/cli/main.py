@@ -1,10 +1,10 @@
 """`turbine-agent`: all commands, and what every one of them promises.
 
-* Text for people on standard output, or exactly one JSON object with --json; everything else, warnings and errors
-  included, on standard error.
+* Text for people on standard output, or exactly one JSON object with --json; everything else, warnings and
+  errors included, on standard error.
 * An error is one message: what, why, what to do. A traceback is shown with --debug only.
-* Exit codes: 0 done, 1 a bug in the agent, 2 the command or one of its input files makes no sense, 10 the settings
-  do not, 130 interrupted.
+* Exit codes: 0 done, 1 a bug in the agent, 2 the command or one of its input files makes no sense, 10 the
+  settings do not, 130 interrupted.
 * `--help` answers at once: a command's own imports wait until it is run.
 """
 
@@ -33,7 +33,7 @@ app.command("explain")(explain.explain)
 app.add_typer(config.app, name="config")
 
 
-def _show_version(value: bool) -> None:  # noqa: FBT001  typer calls it
+def _show_version(value: bool) -> None:
     if value:
         from importlib.metadata import version
 
@@ -44,12 +44,11 @@ def _show_version(value: bool) -> None:  # noqa: FBT001  typer calls it
 @app.callback()
 def _root(
     *,
-    version: Annotated[  # noqa: ARG001  its callback does all there is to do
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and leave.")
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and leave."),
     ] = False,
-    debug: Annotated[  # noqa: ARG001  taken out of the arguments by `entry`
-        bool, typer.Option("--debug", help="Show tracebacks. May stand anywhere.")
-    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks. May stand anywhere.")] = False,
 ) -> None:
     pass
 

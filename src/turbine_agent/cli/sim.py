@@ -12,10 +12,14 @@ from turbine_agent.cli.common import ConfigOption, JsonOption, SetOption, UsageE
 
 def sim(
     seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="The same seed gives the same run.")] = 1,
-    markets: Annotated[int, typer.Option(min=1, max=100_000, help="Markets to trade, one after the other.")] = 4,
+    markets: Annotated[
+        int, typer.Option(min=1, max=100_000, help="Markets to trade, one after the other.")
+    ] = 4,
     record: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Also write the markets to a recording for `backtest`.", show_default=False),
+        typer.Option(
+            metavar="FILE", help="Also write the markets to a recording for `backtest`.", show_default=False
+        ),
     ] = None,
     config: ConfigOption = None,
     overrides: SetOption = None,

@@ -1,7 +1,7 @@
-"""Watching a run: a live picture on a terminal, a line for each finished market anywhere else, the report at the end.
+"""Watching a run: a live picture on a terminal, else a line for each finished market; the report at the end.
 
-A run may send pictures far faster than anybody can look; only ten a second are drawn. The clock for that is the wall
-clock, and it decides about drawing alone: what is computed never depends on who watches.
+A run may send pictures far faster than anybody can look; only ten a second are drawn. The clock for that is
+the wall clock, and it decides about drawing alone: what is computed never depends on who watches.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from turbine_agent.runtime.view import MarketLine, RunView, Watcher
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.live import Live
+    from rich.text import Text
 
     from turbine_agent.runtime.report import RunReport
 
@@ -33,8 +34,8 @@ _LADDER_ROWS: Final = 12
 def report_run(run: Callable[[Watcher | None], RunReport], *, json: bool) -> None:
     """Run, show how it goes on if people look, and print the report.
 
-    An interrupted run has no report (its figures would be those of some random moment); what had finished by then
-    is on the screen, and the exit code is 130.
+    An interrupted run has no report (its figures would be those of some random moment); what had finished by
+    then is on the screen, and the exit code is 130.
     """
     if json:
         print_json(_uninterrupted(run, None).to_json())
@@ -43,14 +44,14 @@ def report_run(run: Callable[[Watcher | None], RunReport], *, json: bool) -> Non
         from rich.live import Live
 
         with Live(auto_refresh=False, vertical_overflow="crop") as live:
-            report = _uninterrupted(run, _LiveView(live))
+            report = _uninterrupted(run, LiveView(live))
     else:
-        report = _uninterrupted(run, _Lines())
+        report = _uninterrupted(run, Lines())
     for line in report.lines():
         print(line)
 
 
-def _uninterrupted(run: Callable[[Watcher | None], RunReport], watcher: _LiveView | _Lines | None) -> RunReport:
+def _uninterrupted(run: Callable[[Watcher | None], RunReport], watcher: LiveView | Lines | None) -> RunReport:
     try:
         report = run(watcher)
     except KeyboardInterrupt:
@@ -63,7 +64,7 @@ def _uninterrupted(run: Callable[[Watcher | None], RunReport], watcher: _LiveVie
     return report
 
 
-class _Lines:
+class Lines:
     """One line for each finished market."""
 
     def __init__(self) -> None:
@@ -78,17 +79,18 @@ class _Lines:
         """Nothing is left open."""
 
 
-class _LiveView:
+class LiveView:
     """A picture that is redrawn in place."""
 
-    def __init__(self, live: Live) -> None:
+    def __init__(self, live: Live, clock: Callable[[], float] = time.monotonic) -> None:
         self._live = live
+        self._clock = clock
         self._due = 0.0
         self._latest: RunView | None = None
 
     def __call__(self, view: RunView) -> None:
         self._latest = view
-        now = time.monotonic()
+        now = self._clock()
         if now >= self._due:
             self._due = now + _REDRAW_S
             self._live.update(picture(view), refresh=True)
@@ -101,8 +103,8 @@ class _LiveView:
 
 def _told(line: MarketLine) -> str:
     return (
-        f"{line.label}: {line.winner} won, {line.buys} buys of {_shares(line.bought)} and {line.sells} sells of "
-        f"{_shares(line.sold)} shares, PnL {_signed(line.pnl)} USDC, quoting {line.quoting_ppm / 10_000:.1f} %"
+        f"{line.label}: {line.winner} won, {line.buys} buys of {_shares(line.bought)} shares, "
+        f"{line.sells} sells of {_shares(line.sold)}, PnL {_signed(line.pnl)} USDC, quoting {_percent(line)}"
     )
 
 
@@ -110,26 +112,34 @@ def _told(line: MarketLine) -> str:
 
 
 def picture(view: RunView) -> RenderableType:
-    """Everything about the run at one glance, for 80 columns and more."""
-    from rich.columns import Columns
+    """Everything about the run at one glance, in 80 columns."""
     from rich.console import Group
     from rich.panel import Panel
     from rich.progress_bar import ProgressBar
-    from rich.text import Text
+    from rich.table import Table
 
-    done = len(view.finished)
-    heading = Text.assemble(
-        (f"market {view.market_number} of {view.markets_total}", "bold"),
-        f"  {view.market_label}  {_clock(view.seconds_to_end)} to its end  ",
+    heading = Table.grid(padding=(0, 2))
+    heading.add_row(
+        _text(f"market {view.market_number} of {view.markets_total}", "bold"),
+        ProgressBar(total=view.markets_total, completed=len(view.finished), width=16),
+        _text(view.market_label),
+        _text(f"{_clock(view.seconds_to_end)} left"),
     )
-    parts: list[RenderableType] = [
-        heading,
-        ProgressBar(total=view.markets_total, completed=done, width=76),
-        Columns([Panel(_ladder(view), title="YES book"), Panel(_state(view), title="agent")]),
-    ]
+    halves = Table.grid(padding=(0, 1))
+    halves.add_row(
+        Panel(_ladder(view), title="YES book", width=40), Panel(_state(view), title="agent", width=39)
+    )
+    parts: list[RenderableType] = [heading, halves]
     if view.finished:
         parts.append(_finished(view.finished))
     return Group(*parts)
+
+
+def _text(text: str, style: str = "") -> Text:
+    """Text as it is. Names come from recordings and exchanges; what looks like markup in them is none."""
+    from rich.text import Text
+
+    return Text(text, style)
 
 
 def _ladder(view: RunView) -> RenderableType:
@@ -138,45 +148,45 @@ def _ladder(view: RunView) -> RenderableType:
 
     bids, asks = dict(view.bids), dict(view.asks)
     own_bids, own_asks = dict(view.own_bids), dict(view.own_asks)
-    table = Table(box=None, pad_edge=False, header_style="dim")
+    table = Table(box=None, padding=(0, 1, 0, 0), header_style="dim")
     for heading in ("ours", "bids", "price", "asks", "ours"):
         table.add_column(heading, justify="right", min_width=6)
+
+    def size_in(levels: dict[Price, Qty], price: Price, style: str) -> Text:
+        return _text(_shares(levels[price]) if price in levels else "", style)
+
     prices = sorted(bids.keys() | asks.keys() | own_bids.keys() | own_asks.keys(), reverse=True)
     for price in prices[:_LADDER_ROWS]:
         table.add_row(
-            _size_in(own_bids, price, "bold green"),
-            _size_in(bids, price, "green"),
-            text_from_micros(price, decimals=4),
-            _size_in(asks, price, "red"),
-            _size_in(own_asks, price, "bold red"),
+            size_in(own_bids, price, "bold green"),
+            size_in(bids, price, "green"),
+            _text(text_from_micros(price, decimals=4)),
+            size_in(asks, price, "red"),
+            size_in(own_asks, price, "bold red"),
         )
     for _ in range(_LADDER_ROWS - len(prices)):
         table.add_row("", "", "", "", "")
     return table
 
 
-def _size_in(levels: dict[Price, Qty], price: Price, style: str) -> str:
-    return f"[{style}]{_shares(levels[price])}[/]" if price in levels else ""
-
-
 def _state(view: RunView) -> RenderableType:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, show_header=False)
-    table.add_column(style="dim")
-    table.add_column(justify="right", min_width=12)
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(justify="right", overflow="ellipsis", no_wrap=True)
     rows = (
         ("state", view.state),
         ("bid", view.bid_reason or _quotes(view.own_bids)),
         ("ask", view.ask_reason or _quotes(view.own_asks)),
         ("inventory", f"{_shares(view.inventory)} shares"),
         ("cash", f"{_usdc(view.cash)} USDC"),
-        ("worst-case loss", f"{_usdc(view.worst_case_loss)} USDC"),
+        ("worst case", f"{_usdc(view.worst_case_loss)} USDC"),
         ("fills", f"{view.buys} buys, {view.sells} sells"),
-        ("PnL", f"[bold {'red' if view.pnl < 0 else 'green'}]{_signed(view.pnl)} USDC[/]"),
     )
     for name, text in rows:
-        table.add_row(name, text)
+        table.add_row(name, _text(text))
+    table.add_row("PnL", _text(f"{_signed(view.pnl)} USDC", f"bold {_color(view.pnl)}"))
     return table
 
 
@@ -188,14 +198,14 @@ def _finished(lines: tuple[MarketLine, ...]) -> RenderableType:
         table.add_column(heading, justify="left" if heading in {"finished", "won"} else "right")
     for line in lines[-_FINISHED_SHOWN:]:
         table.add_row(
-            line.label,
-            line.winner,
+            _text(line.label),
+            _text(line.winner),
             str(line.buys),
             str(line.sells),
             _shares(line.bought),
             _shares(line.sold),
-            f"{line.quoting_ppm / 10_000:.1f} %",
-            f"[{'red' if line.pnl < 0 else 'green'}]{_signed(line.pnl)}[/]",
+            _percent(line),
+            _text(_signed(line.pnl), _color(line.pnl)),
         )
     return table
 
@@ -221,5 +231,13 @@ def _signed(micros: int) -> str:
     return f"{'+' if micros > 0 else ''}{text_from_micros(micros, decimals=2)}"
 
 
+def _percent(line: MarketLine) -> str:
+    return f"{text_from_micros(line.quoting_ppm * 100, decimals=1)} %"
+
+
 def _clock(seconds: int) -> str:
     return f"{max(seconds, 0) // 60}:{max(seconds, 0) % 60:02d}"
+
+
+def _color(micros: int) -> str:
+    return "red" if micros < 0 else "green"

@@ -162,7 +162,6 @@ class Agent:
         self._claimed_ts = Nanos(0)
         self._claim_asked: dict[MarketId, Nanos] = {}
         self._book_asked: dict[MarketId, Nanos] = {}
-        self._wants: dict[MarketId, tuple[Reason | None, Reason | None]] = {}
         self._mismatches = 0
 
     # -- the one entrance ----------------------------------------------------------------------------------
@@ -174,16 +173,18 @@ class Agent:
         for finding in self.store.findings:
             self._halt(finding.halt, finding.detail)
         self.store.findings.clear()
-        if self._react(event):
+        is_weighty = self._react(event)
+        if self.store.touched:
             self.risk.watch_exposure(self.store)
-            if self.params.loop.check_invariants:
-                self._check_invariants()
+        if is_weighty and self.params.loop.check_invariants:
+            self._check_invariants()
         return self._out
 
     def close(self) -> None:
         """No more events: book the time until the last one."""
-        for market_id in self.store.markets:
-            self.uptimes[market_id].close(self.store.now)
+        for market_id, state in self.store.markets.items():
+            if state.phase is Phase.OPEN:
+                self.uptimes[market_id].close(self.store.now)
 
     def _react(self, event: AnyEvent) -> bool:
         """What follows from one event. True if orders, money or a touch changed."""
@@ -255,6 +256,7 @@ class Agent:
         state = self.store.markets.get(market_id)
         if state is None:
             return
+        self.uptimes[market_id].close(self.store.now)
         self._decide(state)
         self._emit(Unsubscribe(market_id=market_id))
         self._strategy.forget(market_id)
@@ -400,7 +402,8 @@ class Agent:
 
     def _decide_all(self) -> None:
         for state in list(self.store.markets.values()):
-            self._decide(state)
+            if state.phase is Phase.OPEN or state.living:
+                self._decide(state)
 
     def _decide(self, state: MarketState) -> None:
         """Bring one market's orders to where they should be, and note what each side lacks."""
@@ -467,7 +470,8 @@ class Agent:
 
     def _note(self, state: MarketState, bid: Reason | None, ask: Reason | None) -> None:
         """What each side lacks: nothing if an order is on the book, else the reason it was given."""
-        self._wants[state.market_id] = (bid, ask)
+        if state.phase is not Phase.OPEN:
+            return
         has_bid = has_ask = False
         for order in state.living.values():
             if order.is_on_book:

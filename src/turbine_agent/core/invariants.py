@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from turbine_agent.core.orders import OrderState
 from turbine_agent.core.state import MarketState, StateStore
 from turbine_agent.model.markets import Outcome, Side
 from turbine_agent.model.params import RiskLimits
@@ -53,18 +54,25 @@ def no_self_cross(store: StateStore, limits: RiskLimits) -> str | None:
 
 def filled_within_size(store: StateStore, limits: RiskLimits) -> str | None:
     """I9: no order is filled beyond its size."""
-    for order in store.orders.values():
+    for order in store.touched:
         if order.cum_qty > order.terms.qty:
             return f"order {order.order_id} of {order.terms.qty} is filled {order.cum_qty}"
     return None
 
 
-def living_orders_are_indexed(store: StateStore, limits: RiskLimits) -> str | None:
-    """The list of living orders that limits count is the list of orders that live."""
-    counted = {order_id for state in store.markets.values() for order_id in state.living}
-    for order_id, order in store.orders.items():
-        if order.is_living is not (order_id in counted):
-            return f"order {order_id} is {order.state} and {'not ' if order.is_living else ''}counted as living"
+def living_orders_are_counted(store: StateStore, limits: RiskLimits) -> str | None:
+    """What the limits count as living is what lives: checked for every order that the last event touched."""
+    for order in store.touched:
+        state = store.markets.get(order.terms.market_id)
+        is_counted = state is not None and order.order_id in state.living
+        is_living = order.state not in (
+            OrderState.FILLED,
+            OrderState.CANCELLED,
+            OrderState.EXPIRED,
+            OrderState.REJECTED,
+        )
+        if is_living is not is_counted:
+            return f"order {order.order_id} is {order.state} and {'not ' if is_living else ''}counted as living"
     return None
 
 
@@ -73,7 +81,7 @@ INVARIANTS: Final[dict[str, Callable[[StateStore, RiskLimits], str | None]]] = {
     "I4 ledger adds up": ledger_adds_up,
     "I8 no self-cross": no_self_cross,
     "I9 filled within size": filled_within_size,
-    "living orders are indexed": living_orders_are_indexed,
+    "living orders are counted": living_orders_are_counted,
 }
 
 

@@ -89,6 +89,10 @@ class Purse:
             self.yes += short
             self.no += short
 
+    def become(self, other: Purse) -> None:
+        """Hold the same as the other purse."""
+        self.cash, self.yes, self.no = other.cash, other.yes, other.no
+
     def worth_if(self, winner: Outcome) -> int:
         """Cash plus what the winning tokens pay, micro-USDC."""
         return self.cash + (self.yes if winner is Outcome.YES else self.no)
@@ -243,15 +247,12 @@ class MarketAccount:
         tokens = fill.qty if fill.side is Side.BUY else -fill.qty
         if status is SettlementStatus.SETTLED:
             self.settled.trade(fill.outcome, tokens, fill.cash)
-            return True
-        before = self.equity_pico
-        self.matched.trade(fill.outcome, -tokens, -fill.cash)
-        self.settlement_pico += self.equity_pico - before
-        for entry in self._young:
-            if entry[2] == key:
-                self._young.remove(entry)
-                self._young_net -= entry[1]
-                break
+        else:
+            self._undo(key, fill.outcome, tokens, fill.cash)
+        if not self.pending:
+            # Which sale needed a split depends on the order of things, and the exchange's order is the one in
+            # which it settled. The value is the same; from here on the composition is too.
+            self.matched.become(self.settled)
         return True
 
     def move_mark(self, mark: Price, ts: Nanos, markout_ns: int) -> None:
@@ -293,6 +294,16 @@ class MarketAccount:
     def is_finished(self) -> bool:
         """Resolved, nothing pending, nothing left to claim: this account never changes again."""
         return self.winner is not None and not self.pending and not self.claimable()
+
+    def _undo(self, key: FillKey, outcome: Outcome, tokens: int, cash: int) -> None:
+        before = self.equity_pico
+        self.matched.trade(outcome, -tokens, -cash)
+        self.settlement_pico += self.equity_pico - before
+        for entry in self._young:
+            if entry[2] == key:
+                self._young.remove(entry)
+                self._young_net -= entry[1]
+                break
 
     def _age(self, before_ts: int) -> None:
         young = self._young

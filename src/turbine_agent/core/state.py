@@ -52,7 +52,7 @@ from turbine_agent.model.markets import Market, Outcome, Side
 from turbine_agent.model.orders import FillKey
 from turbine_agent.model.params import AgentParams
 from turbine_agent.model.reasons import Halt, Reason
-from turbine_agent.model.units import MICROS, QTY_MAX, SECOND, Money, Nanos, Price
+from turbine_agent.model.units import MICROS, QTY_MAX, SECOND, Money, Nanos, Price, Qty
 
 EXPIRY_MARGIN: Final = 5 * SECOND
 """How long past its expiry an unreported order is still taken for living: the exchange's clock is not ours, and
@@ -138,6 +138,8 @@ class StateStore:
         self.last_contact_ts = Nanos(0)
         """When the exchange last gave any sign of life."""
         self.findings: list[Finding] = []
+        self.touched: list[Order] = []
+        """Orders that the last fact, or a command recorded since, has changed."""
         self.ignored_events = 0
         self.order_count = 0
         self.rejected_count = 0
@@ -158,6 +160,7 @@ class StateStore:
     def apply(self, event: AnyEvent) -> None:
         """Change the picture by one fact."""
         self.now = event.ts
+        self.touched.clear()
         if not isinstance(event, (TimerFired, OperatorRequested)):
             self.last_contact_ts = event.ts
         match event:
@@ -218,6 +221,7 @@ class StateStore:
                 order.report(Report.SENT, ts)
                 self.orders[order_id] = order
                 self.markets[terms.market_id].living[order_id] = order
+                self.touched.append(order)
                 self.order_count += 1
             case CancelOrder(order_id=order_id):
                 self.orders[order_id].cancel_asked_ts = ts
@@ -310,6 +314,8 @@ class StateStore:
         return order
 
     def _keep(self, order: Order) -> None:
+        """File an order where its state now belongs."""
+        self.touched.append(order)
         state = self.markets[order.terms.market_id]
         if order.is_living:
             state.living[order.order_id] = order
@@ -342,12 +348,12 @@ class StateStore:
         if event.price > terms.price if terms.side is Side.BUY else event.price < terms.price:
             self._find(Halt.CONTRACT_BROKEN, f"order {event.order_id} is filled at a worse price than its own")
         is_full_already = order.state is OrderState.FILLED
-        order.cum_qty = min(terms.qty, order.cum_qty + event.qty)  # type: ignore[assignment]
+        order.cum_qty = Qty(min(terms.qty, cum_qty))
         order.fill_count += 1
         if not is_full_already:
-            all_done = order.cum_qty == terms.qty
-            order.report(Report.FILLED_ALL if all_done else Report.FILLED_PART, self.now)
-            self._keep(order)
+            is_full = order.cum_qty == terms.qty
+            order.report(Report.FILLED_ALL if is_full else Report.FILLED_PART, self.now)
+        self._keep(order)
 
     def _on_open_orders(self, event: OpenOrdersRead) -> None:
         listed = set()
@@ -367,6 +373,7 @@ class StateStore:
                 order.absent_reads += 1
             elif order.state is not OrderState.SENT or event.asked_ts > order.sent_ts + ack_timeout:
                 order.report(Report.LOST, self.now)
+                self._keep(order)
         self.open_orders_asked_ts = event.asked_ts
         self.open_orders_listed = len(event.orders)
 
@@ -382,6 +389,7 @@ class StateStore:
                 self._keep(order)
             elif order.state is OrderState.SENT and self.now >= order.sent_ts + loop.ack_timeout_ns:
                 order.report(Report.LOST, self.now)
+                self._keep(order)
 
     # -- accounts ------------------------------------------------------------------------------------------
 

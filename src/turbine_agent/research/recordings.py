@@ -257,16 +257,18 @@ class _Book(msgspec.Struct, tag_field="k", tag="book", omit_defaults=True, gc=Fa
     a: _Pairs = ()
 
 
-class _Trade(msgspec.Struct, tag_field="k", tag="trade", omit_defaults=True, gc=False):
+class _Trade(msgspec.Struct, tag_field="k", tag="trade", omit_defaults=True, kw_only=True, gc=False):
     t: _Millis
-    p: str
-    q: str
     ns: _Rest = 0
     o: Literal[0, 1] = 0
+    p: str
+    q: str
     s: Literal["buy", "sell"] | None = None
 
 
 _LINE: Final = msgspec.json.Decoder(_Meta | _Snap | _Book | _Trade)
+_UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""All that the decoder raises: malformed or mistyped JSON, text that is not UTF-8, and nesting without an end."""
 _OUTCOMES: Final = (Outcome.YES, Outcome.NO)
 _TAKERS: Final = {"buy": Side.BUY, "sell": Side.SELL, None: None}
 _ONE_TOKEN: Final = (
@@ -333,7 +335,7 @@ def _json_market(meta: _Meta, path: Path, place: _Place) -> RecordedMarket:
 def _decode(line: bytes, path: Path, number: int) -> _Meta | _Snap | _Book | _Trade:
     try:
         record: _Meta | _Snap | _Book | _Trade = _LINE.decode(line)
-    except msgspec.MsgspecError as error:
+    except _UNREADABLE as error:
         raise RecordingError(f"{path}:{number}: {error}. {_AGAIN}") from error
     return record
 
@@ -385,7 +387,7 @@ def _json_frames(
             else:
                 return  # the next market begins
             yield number, frame
-    except (msgspec.MsgspecError, UnitError) as error:
+    except (*_UNREADABLE, UnitError) as error:
         raise RecordingError(f"{path}:{number}: {error}. {_AGAIN}") from error
 
 

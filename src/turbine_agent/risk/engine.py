@@ -15,7 +15,6 @@ from typing import Final
 import msgspec
 
 from turbine_agent.core.identity import IdSource
-from turbine_agent.core.orders import FILLS_PER_ORDER_MAX
 from turbine_agent.core.state import MarketState, StateStore, available_cash
 from turbine_agent.model.commands import PlaceOrder
 from turbine_agent.model.ids import MarketId
@@ -25,11 +24,12 @@ from turbine_agent.model.params import RiskLimits
 from turbine_agent.model.reasons import Reason
 from turbine_agent.model.units import MICROS, SECOND, Money, Nanos, notional
 from turbine_agent.risk.exposure import (
-    Terms,
     cash_committed,
+    draft_losses,
+    market_losses,
     market_worst_case,
-    portfolio_worst_case,
     potential_inventory,
+    worst_of,
 )
 from turbine_agent.risk.guards import DuplicateGuard, RangeGuard, TokenBucket
 
@@ -107,12 +107,10 @@ class RiskEngine:
 
     def watch_exposure(self, store: StateStore) -> None:
         """Note the worst case as it stands now, for the report."""
-        total = 0
-        for state in store.markets.values():
-            worst = market_worst_case(state, self._limits.fee_ppm)
-            self.max_market_worst_case = max(self.max_market_worst_case, worst)
-            total += worst
-        self.max_portfolio_worst_case = max(self.max_portfolio_worst_case, Money(total))
+        worst = [market_worst_case(state, self._limits.fee_ppm) for state in store.markets.values()]
+        if worst:
+            self.max_market_worst_case = max(self.max_market_worst_case, *worst)
+            self.max_portfolio_worst_case = max(self.max_portfolio_worst_case, Money(sum(worst)))
 
     # -- the gate ------------------------------------------------------------------------------------------
 
@@ -179,17 +177,17 @@ class RiskEngine:
     def _check_money(self, draft: OrderDraft, state: MarketState, store: StateStore) -> Reason | None:
         limits = self._limits
         fee_ppm = limits.fee_ppm
-        extra = Terms(draft.outcome, draft.side, draft.price, draft.qty, FILLS_PER_ORDER_MAX)
-        before = market_worst_case(state, fee_ppm)
-        after = market_worst_case(state, fee_ppm, extra)
-        if after > before:
+        if_yes, if_no = market_losses(state, fee_ppm)
+        more_yes, more_no = draft_losses(draft, fee_ppm)
+        after = worst_of(state, (if_yes + more_yes, if_no + more_no))
+        if after > worst_of(state, (if_yes, if_no)):
             if after > limits.max_market_loss:
                 return Reason.MARKET_LOSS_LIMIT
-            total = portfolio_worst_case(store.markets, fee_ppm, instead=(state.market_id, after))
-            if total > limits.max_portfolio_exposure:
+            others = [other for other in store.markets.values() if other is not state]
+            if after + sum(market_worst_case(o, fee_ppm) for o in others) > limits.max_portfolio_exposure:
                 return Reason.PORTFOLIO_LIMIT
         committed = sum(
-            cash_committed(other, fee_ppm, extra if other is state else None)
+            cash_committed(other, fee_ppm, draft if other is state else None)
             for other in store.markets.values()
         )
         if committed > available_cash(store.ledger):

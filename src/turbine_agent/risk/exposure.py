@@ -17,67 +17,65 @@ from __future__ import annotations
 
 from turbine_agent.core.orders import FILLS_PER_ORDER_MAX, Order
 from turbine_agent.core.state import MarketState
-from turbine_agent.model.ids import MarketId
 from turbine_agent.model.markets import Outcome, Side, yes_direction
-from turbine_agent.model.units import MICROS, Money, notional
+from turbine_agent.model.orders import OrderDraft
+from turbine_agent.model.units import MICROS, Money
 
-class Terms:
-    """What an order that may still fill means for the worst case: direction, price, size."""
-
-    __slots__ = ("fills_left", "outcome", "price", "qty", "side")
-
-    def __init__(self, outcome: Outcome, side: Side, price: int, qty: int, fills_left: int) -> None:
-        self.outcome = outcome
-        self.side = side
-        self.price = price
-        self.qty = qty
-        self.fills_left = fills_left
-
-    @classmethod
-    def of(cls, order: Order) -> Terms:
-        """What is left of an order."""
-        terms = order.terms
-        fills_left = max(0, FILLS_PER_ORDER_MAX - order.fill_count)
-        return cls(terms.outcome, terms.side, terms.price, order.leaves_qty, fills_left)
-
-    def loss_if(self, winner: Outcome, fee_ppm: int) -> int:
-        """The most this loses if `winner` wins, micro-USDC; 0 if it can only gain."""
-        value = notional(self.price, self.qty)
-        costs = -(-value * fee_ppm // MICROS) + 2 * self.fills_left
-        paid = -value if self.side is Side.BUY else value
-        tokens = self.qty if self.side is Side.BUY else -self.qty
-        return max(0, costs - paid - (tokens if self.outcome is winner else 0))
+Losses = tuple[int, int]
+"""Micro-USDC lost if YES wins, and if NO wins."""
 
 
-def market_worst_case(state: MarketState, fee_ppm: int, extra: Terms | None = None) -> Money:
-    """The most this market can lose in all, from its first trade to its payout, with `extra` placed as well."""
+def filled_losses(
+    outcome: Outcome, side: Side, price: int, qty: int, fee_ppm: int, fills_left: int = FILLS_PER_ORDER_MAX
+) -> Losses:
+    """The most an order for `qty` at `price` adds to either loss, in at most `fills_left` pieces; never below 0."""
+    value = price * qty // MICROS
+    costs = -(-value * fee_ppm // MICROS) + 2 * fills_left
+    if side is Side.BUY:
+        if_won, if_lost = costs + value - qty, costs + value
+    else:
+        if_won, if_lost = costs - value + qty, costs - value
+    if if_won < 0:
+        if_won = 0
+    if if_lost < 0:
+        if_lost = 0
+    return (if_won, if_lost) if outcome is Outcome.YES else (if_lost, if_won)
+
+
+def draft_losses(draft: OrderDraft, fee_ppm: int) -> Losses:
+    """What a new order would add."""
+    return filled_losses(draft.outcome, draft.side, draft.price, draft.qty, fee_ppm)
+
+
+def order_losses(order: Order, fee_ppm: int) -> Losses:
+    """What the rest of an order can still add."""
+    terms = order.terms
+    fills_left = max(0, FILLS_PER_ORDER_MAX - order.fill_count)
+    return filled_losses(terms.outcome, terms.side, terms.price, order.leaves_qty, fee_ppm, fills_left)
+
+
+def market_losses(state: MarketState, fee_ppm: int) -> Losses:
+    """The most this market can lose in all, from its first trade to its payout, for either winner; < 0 for a gain."""
     account = state.account
-    winner = state.winner
-    orders = [Terms.of(order) for order in state.counted_orders()]
-    if extra is not None:
-        orders.append(extra)
-    worst = 0
-    for outcome in (Outcome.YES, Outcome.NO):
-        if winner is not None and outcome is not winner:
-            continue
-        loss = account.certain_loss(outcome)
-        for order in orders:
-            loss += order.loss_if(outcome, fee_ppm)
-        worst = max(worst, loss)
-    return Money(worst)
+    if_yes = account.certain_loss(Outcome.YES)
+    if_no = account.certain_loss(Outcome.NO)
+    for order in state.counted_orders():
+        yes, no = order_losses(order, fee_ppm)
+        if_yes += yes
+        if_no += no
+    return if_yes, if_no
 
 
-def portfolio_worst_case(
-    markets: dict[MarketId, MarketState], fee_ppm: int, instead: tuple[MarketId, Money] | None = None
-) -> Money:
-    """The most that all markets not yet paid out can lose together; `instead` replaces one market's figure."""
-    total = 0
-    for market_id, state in markets.items():
-        if instead is not None and market_id == instead[0]:
-            total += instead[1]
-        else:
-            total += market_worst_case(state, fee_ppm)
-    return Money(total)
+def worst_of(state: MarketState, losses: Losses) -> Money:
+    """The larger loss of the winners that are still possible, and never below 0."""
+    if state.winner is not None:
+        return Money(max(0, losses[state.winner]))
+    return Money(max(0, *losses))
+
+
+def market_worst_case(state: MarketState, fee_ppm: int) -> Money:
+    """The most this market can lose, micro-USDC."""
+    return worst_of(state, market_losses(state, fee_ppm))
 
 
 def potential_inventory(state: MarketState, direction: int) -> int:
@@ -89,22 +87,20 @@ def potential_inventory(state: MarketState, direction: int) -> int:
     return inventory
 
 
-def cash_committed(state: MarketState, fee_ppm: int, extra: Terms | None = None) -> Money:
-    """Cash the exchange may need if every order fills: the price of purchases, and a whole USDC for every share
-    sold that we do not surely hold (it is split from cash before the price comes in)."""
-    account = state.account
-    orders = [Terms.of(order) for order in state.counted_orders()]
-    if extra is not None:
-        orders.append(extra)
+def cash_committed(state: MarketState, fee_ppm: int, draft: OrderDraft | None = None) -> Money:
+    """Cash the exchange may need if every order (and the draft) fills: the price of purchases, and a whole USDC for
+    every share sold that we do not surely hold (it is split from cash before the price comes in)."""
     needed = 0
     sold = [0, 0]
-    for order in orders:
-        value = notional(order.price, order.qty)
+    wanted = [(order.terms, order.leaves_qty) for order in state.counted_orders()]
+    for terms, qty in wanted if draft is None else [*wanted, (draft, draft.qty)]:
+        value = terms.price * qty // MICROS
         needed += -(-value * fee_ppm // MICROS)
-        if order.side is Side.BUY:
+        if terms.side is Side.BUY:
             needed += value
         else:
-            sold[order.outcome] += order.qty
-    held_yes = max(0, min(account.matched.yes, account.settled.yes))
-    held_no = max(0, min(account.matched.no, account.settled.no))
-    return Money(needed + max(0, sold[Outcome.YES] - held_yes) + max(0, sold[Outcome.NO] - held_no))
+            sold[terms.outcome] += qty
+    matched, settled = state.account.matched, state.account.settled
+    short_yes = max(0, sold[Outcome.YES] - max(0, min(matched.yes, settled.yes)))
+    short_no = max(0, sold[Outcome.NO] - max(0, min(matched.no, settled.no)))
+    return Money(needed + short_yes + short_no)

@@ -1,18 +1,18 @@
-"""Where settings come from: defaults, then a file, then the environment, then flags; each overrides the one before.
+"""Where settings come from: defaults, a file, the environment, flags; each overrides those before it.
 
     file          config.yaml in the working directory, or the one that --config names
     environment   TURBINE_<SECTION>_<KEY>, e.g. TURBINE_STRATEGY_BASE_SPREAD
     flag          --set section.key=value
 
-The agent would rather not start than guess. An unknown or doubled key, a value of the wrong kind or out of its
-range, an empty override, two values that contradict each other: each is a `ConfigError`, one message that says
-where it stands, what was expected, what was found and, where that can be guessed, what to write instead.
+The agent would rather not start than guess. An unknown or doubled key, a value of the wrong kind or out of
+its range, an empty override, two values that contradict each other: each is a `ConfigError`, one message that
+says where it stands, what was expected, what was found and, where that can be guessed, what to write instead.
 Everything in the file is checked, also what a later source overrides.
 
-The file is read event by event from PyYAML's parser, without any of its constructors: a number stays the text that
-a person wrote until a key's own rule reads it, exactly; duplicate keys are seen, since no dictionary has eaten
-them; and every message knows its line. Of YAML only what a list of settings needs is taken: sections, keys, plain
-or quoted values. Anchors, tags and deeper nesting are refused.
+The file is read event by event from PyYAML's parser, without any of its constructors: a number stays the text
+that a person wrote until a key's own rule reads it, exactly; duplicate keys are seen, since no dictionary has
+eaten them; and every message knows its line. Of YAML only what a list of settings needs is taken: sections,
+keys, plain or quoted values. Anchors, tags and deeper nesting are refused.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ import yaml
 from turbine_agent.runtime.settings import (
     EXCHANGE_MIN_ORDER_LIFE_S,
     Key,
-    Refused,
+    RefusedError,
     Settings,
     Value,
     keys,
@@ -59,10 +59,12 @@ _SECRET_NAME: Final = re.compile(
 class ConfigError(Exception):
     """The settings cannot be used. The text is one message for a person; nothing of it is a secret."""
 
-    def __init__(self, where: str, problem: str, *, key: str = "", expected: str = "", hint: str = "") -> None:
+    def __init__(
+        self, where: str, problem: str, *, key: str = "", expected: str = "", hint: str = ""
+    ) -> None:
         self.where = where
-        self.key = key
-        lines = [f"{where}: {key}: {problem}" if key else f"{where}: {problem}"]
+        self.key = key if re.fullmatch(r"[\w.]{1,60}", key, re.ASCII) or not key else shown(key)
+        lines = [f"{where}: {self.key}: {problem}" if key else f"{where}: {problem}"]
         if expected:
             lines.append(f"  expected: {expected}")
         if hint:
@@ -91,8 +93,8 @@ class _Entry(NamedTuple):
 def load(path: Path | None, environ: Mapping[str, str], flags: Iterable[str] = ()) -> Loaded:
     """Collect, check and combine the settings. Raises ConfigError, and nothing else.
 
-    `path` is what --config named; None takes config.yaml of the working directory if there is one. `environ` is the
-    environment. `flags` are the texts given to --set, later ones winning.
+    `path` is what --config named; None takes config.yaml of the working directory if there is one. `environ`
+    is the environment. `flags` are the texts given to --set, later ones winning.
     """
     values: dict[str, Value] = {}
     origins = dict.fromkeys(keys(), "default")
@@ -110,7 +112,7 @@ def _parsed(entry: _Entry) -> Value:
     key = keys()[entry.dotted]
     try:
         return key.rule.parse(entry.text)
-    except Refused as refused:
+    except RefusedError as refused:
         problem = f"{shown(entry.text)} {refused.problem}" if entry.text else "found nothing"
         raise ConfigError(
             entry.where, problem, key=entry.dotted, expected=key.rule.expects, hint=refused.hint
@@ -130,7 +132,9 @@ def _known(section: str, name: str, where: str) -> Key:
     if _SECRET_NAME.search(name.lower()):
         raise _secret(where, dotted)
     elsewhere = [key.dotted for key in keys().values() if key.name == name]
-    nearest = elsewhere[0] if elsewhere else _nearest(dotted, (d for d in keys() if d.startswith(f"{section}.")))
+    nearest = (
+        elsewhere[0] if elsewhere else _nearest(dotted, (d for d in keys() if d.startswith(f"{section}.")))
+    )
     raise ConfigError(where, "there is no such key", key=dotted, hint=f"the nearest valid name is {nearest}")
 
 
@@ -141,7 +145,9 @@ def _no_section(name: str, where: str) -> ConfigError:
     if name in sections():
         return ConfigError(where, "a section holds keys, not a value", key=name)
     if homes := [key for key in keys().values() if key.name == name]:
-        return ConfigError(where, "stands outside of its section", key=name, hint=f"put it below {homes[0].section}:")
+        return ConfigError(
+            where, "stands outside of its section", key=name, hint=f"put it below {homes[0].section}:"
+        )
     nearest = _nearest(name, sections())
     hint = f"the nearest section is {nearest}; there are {', '.join(sections())}"
     return ConfigError(where, "there is no such section", key=name, hint=hint)
@@ -152,7 +158,7 @@ def _secret(where: str, dotted: str) -> ConfigError:
         where,
         "looks like a secret, and secrets never belong into settings",
         key=dotted,
-        hint="take it out of there, change it if the file was ever shared, and put it into the environment or .env",
+        hint="take it out, change it if the file was ever shared, and put it into the environment or .env",
     )
 
 
@@ -174,7 +180,10 @@ def _from_environment(environ: Mapping[str, str]) -> Iterator[_Entry]:
             continue
         if dotted in taken:
             raise ConfigError(
-                f"environment {variable}", f"{taken[dotted]} sets it too", key=dotted, hint="unset one of the two"
+                f"environment {variable}",
+                f"{taken[dotted]} sets it too",
+                key=dotted,
+                hint="unset one of the two",
             )
         taken[dotted] = variable
         text = environ[variable].strip()
@@ -230,7 +239,10 @@ def _from_file(path: Path | None) -> Iterator[_Entry]:
 def _once(seen: dict[str, int], name: str, line: int, path: Path) -> None:
     if name in seen:
         raise ConfigError(
-            f"{path}:{line}", f"stands twice; the first is in line {seen[name]}", key=name, hint="keep one of them"
+            f"{path}:{line}",
+            f"stands twice; the first is in line {seen[name]}",
+            key=name,
+            hint="keep one of them",
         )
     seen[name] = line
 
@@ -266,8 +278,8 @@ _Sections = list[tuple[str, int, _Entries | None]]
 """Name, line and keys of the sections; None for what has a value instead of keys."""
 
 
-class _Shape(Exception):  # noqa: N818  not an error of ours: it becomes a ConfigError in one place
-    """The file is YAML, but not a list of settings."""
+class _ShapeError(Exception):
+    """The file is YAML, but not a list of settings. Becomes a ConfigError in one place."""
 
     def __init__(self, event: yaml.Event, problem: str) -> None:
         super().__init__(problem)
@@ -278,9 +290,11 @@ def _sections_of(path: Path, text: str) -> _Sections:
     """Name, line and keys of each section, as they stand in the file."""
     try:
         return _document(_Events(text))
-    except _Shape as error:
+    except _ShapeError as error:
         raise ConfigError(
-            f"{path}:{error.line}", str(error), expected="sections, and in each lines of the form `key: value`"
+            f"{path}:{error.line}",
+            str(error),
+            expected="sections, and in each lines of the form `key: value`",
         ) from error
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -302,11 +316,11 @@ class _Events:
     def next(self) -> yaml.Event:
         event: yaml.Event = next(self._events)
         if isinstance(event, yaml.AliasEvent):
-            raise _Shape(event, "an alias (*) has no place in settings")
+            raise _ShapeError(event, "an alias (*) has no place in settings")
         if isinstance(event, yaml.NodeEvent) and event.anchor is not None:
-            raise _Shape(event, "an anchor (&) has no place in settings")
+            raise _ShapeError(event, "an anchor (&) has no place in settings")
         if isinstance(event, yaml.ScalarEvent | yaml.CollectionStartEvent) and event.tag is not None:
-            raise _Shape(event, "a tag (!) has no place in settings")
+            raise _ShapeError(event, "a tag (!) has no place in settings")
         return event
 
 
@@ -320,10 +334,10 @@ def _document(events: _Events) -> _Sections:
         while not isinstance(name := events.next(), yaml.MappingEndEvent):
             found.append((_scalar(name, "a section's name"), _line(name), _section(events)))
     elif not _is_nothing(top):
-        raise _Shape(top, "is not a list of settings")
+        raise _ShapeError(top, "is not a list of settings")
     events.next()  # the document's end
     if not isinstance(another := events.next(), yaml.StreamEndEvent):
-        raise _Shape(another, "a second document has no place in settings")
+        raise _ShapeError(another, "a second document has no place in settings")
     return found
 
 
@@ -332,7 +346,7 @@ def _section(events: _Events) -> _Entries | None:
     if isinstance(start, yaml.ScalarEvent):
         return [] if _is_nothing(start) else None  # nothing: all of its keys are commented out
     if not isinstance(start, yaml.MappingStartEvent):
-        raise _Shape(start, "a section holds keys, not a list")
+        raise _ShapeError(start, "a section holds keys, not a list")
     entries: _Entries = []
     while not isinstance(name := events.next(), yaml.MappingEndEvent):
         text = _scalar(name, "a key")
@@ -342,13 +356,13 @@ def _section(events: _Events) -> _Entries | None:
 
 def _value(name: str, event: yaml.Event) -> str:
     if not isinstance(event, yaml.ScalarEvent):
-        raise _Shape(event, f"{shown(name)} takes one value, not a list or a group")
+        raise _ShapeError(event, f"{shown(name)} takes one value, not a list or a group")
     return "" if _is_nothing(event) else _text(event).strip()
 
 
 def _scalar(event: yaml.Event, what: str) -> str:
     if not isinstance(event, yaml.ScalarEvent):
-        raise _Shape(event, f"{what} is one word")
+        raise _ShapeError(event, f"{what} is one word")
     return _text(event)
 
 
@@ -386,7 +400,9 @@ def _contradictions(settings: Settings) -> Iterator[_Contradiction]:
     if s.extreme_low >= s.extreme_high:
         yield _Contradiction("strategy.extreme_low", "is not below", "strategy.extreme_high", swapped)
     if Decimal(1) % s.quote_tick:
-        yield _Contradiction("strategy.quote_tick", "does not divide 1", hint="choose 0.01, 0.005 or 0.001, say")
+        yield _Contradiction(
+            "strategy.quote_tick", "does not divide 1", hint="choose 0.01, 0.005 or 0.001, say"
+        )
     for price in ("min_price", "max_price"):
         if getattr(s, price) % s.quote_tick:
             # Cutting down to the grid would lead out of the allowed range of prices.

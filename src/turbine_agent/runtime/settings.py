@@ -1,14 +1,14 @@
 """What can be set: every key with its unit, its bounds, its default and one sentence.
 
-The classes below are the schema. `turbine-agent config schema` prints them, `config.py` reads values for them, and
-nothing else in the project knows a key's name. An annotation carries all that is known about a key:
+The classes below are the schema. `turbine-agent config schema` prints them, `config.py` reads values for
+them, and nothing else in the project knows a key's name. An annotation carries all that is known about a key:
 
     key: Annotated[type, rule, "What it does."] = default
 
-Amounts are decimals, exactly as a person wrote them, never floats. `to_params` turns them into the core's integers
-(micro-USDC, micro-shares, parts per million, nanoseconds); what does not fit there exactly is an error, so that
-nobody's limit is rounded. Bounds are meant to catch a slip of the pen (a percentage for a fraction, shares for
-USDC), not to forbid an opinion; a bound is itself allowed.
+Amounts are decimals, exactly as a person wrote them, never floats. `to_params` turns them into the core's
+integers (micro-USDC, micro-shares, parts per million, nanoseconds); what does not fit there exactly is an
+error, so that nobody's limit is rounded. Bounds are meant to catch a slip of the pen (a percentage for a
+fraction, shares for USDC), not to forbid an opinion; a bound is itself allowed.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ EXCHANGE_MIN_ORDER_LIFE_S: Final = 60
 Value = Decimal | int | bool | str
 
 
-class Refused(ValueError):
-    """A text is no value of a key. Says what is wrong with it and, where that can be guessed, what to write."""
+class RefusedError(ValueError):
+    """A text is no value of a key: what is wrong with it and, where that can be guessed, what to write."""
 
     def __init__(self, problem: str, hint: str = "") -> None:
         super().__init__(problem)
@@ -50,14 +50,14 @@ class Refused(ValueError):
 # -- rules: from text to a value ---------------------------------------------------------------------------
 
 _NUMBER: Final = re.compile(r"[+-]?(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,2})?")
-"""Decimal notation without the traps: 010 is octal to some readers of YAML, 1_000 and 1:30 are numbers to others."""
+"""Decimals without the traps: to some readers of YAML 010 is octal, and 1_000 and 1:30 are numbers."""
 
 _LOOKS_SECRET: Final = re.compile(r"(?:0x)?[0-9a-fA-F]{64}|[1-9A-HJ-NP-Za-km-z]{80,}")
 """A private key, in one of the usual spellings."""
 
 
 def shown(text: str) -> str:
-    """What was found, fit for a message: quoted, short, and not if it may be a key that landed in the wrong place."""
+    """What was found, fit for a message: quoted, short, and hidden if it may be a private key gone astray."""
     if _LOOKS_SECRET.search(text):
         return "(hidden: it looks like a private key)"
     return repr(text if len(text) <= 60 else text[:57] + "...")
@@ -79,27 +79,28 @@ class Number(msgspec.Struct, frozen=True):
         return Decimal(self.high) <= 1
 
     def parse(self, text: str) -> Decimal:
-        """Read a number exactly. Raises Refused."""
+        """Read a number exactly. Raises RefusedError."""
         percent = text.endswith("%") and bool(_NUMBER.fullmatch(text[:-1].rstrip()))
         if percent and self._is_part_of_one:
             fraction = plain(Decimal(text[:-1].rstrip()) / 100)
-            raise Refused("is a percentage where a fraction of 1 belongs", f"write {fraction}")
+            raise RefusedError("is a percentage where a fraction of 1 belongs", f"write {fraction}")
         if percent:
-            raise Refused(f"is a percentage where an amount belongs ({self.unit})")
+            raise RefusedError(f"is a percentage where an amount belongs ({self.unit})")
         if not _NUMBER.fullmatch(text):
-            raise Refused("is not a plain decimal number")
+            raise RefusedError("is not a plain decimal number")
         number = Decimal(text)
         if not Decimal(self.low) <= number <= Decimal(self.high):
-            raise Refused("is out of range", self._guess(number))
+            raise RefusedError("is out of range", self._guess(number))
         if number.scaleb(6) % 1:
-            raise Refused("has more than six decimals; amounts are kept exactly, in millionths")
+            raise RefusedError("has more than six decimals; amounts are kept exactly, in millionths")
         return number
 
     def _guess(self, number: Decimal) -> str:
         """An out-of-range fraction is most often a percentage (or, for a price, cents)."""
         hundredth = number / 100
         if self._is_part_of_one and number >= 1 and Decimal(self.low) <= hundredth <= Decimal(self.high):
-            return f"this is a fraction of 1, not per cent or cents: for {plain(number)} % write {plain(hundredth)}"
+            written = f"for {plain(number)} % write {plain(hundredth)}"
+            return f"this is a fraction of 1, not per cent or cents: {written}"
         return ""
 
 
@@ -115,11 +116,11 @@ class Count(msgspec.Struct, frozen=True):
         return f"a whole number of {self.unit}, {self.low} to {self.high}"
 
     def parse(self, text: str) -> int:
-        """Read a whole number. Raises Refused."""
+        """Read a whole number. Raises RefusedError."""
         if not re.fullmatch(r"[+-]?(?:0|[1-9][0-9]{0,17})", text):
-            raise Refused("is not a whole number in plain digits")
+            raise RefusedError("is not a whole number in plain digits")
         if not self.low <= int(text) <= self.high:
-            raise Refused("is out of range")
+            raise RefusedError("is out of range")
         return int(text)
 
 
@@ -131,9 +132,9 @@ class Flag(msgspec.Struct, frozen=True):
         return "true or false"
 
     def parse(self, text: str) -> bool:
-        """Read a truth value; yes, on and 1 are not taken for one. Raises Refused."""
+        """Read a truth value; yes, on and 1 are not taken for one. Raises RefusedError."""
         if text.lower() not in {"true", "false"}:
-            raise Refused("is neither true nor false")
+            raise RefusedError("is neither true nor false")
         return text.lower() == "true"
 
 
@@ -149,9 +150,9 @@ class Text(msgspec.Struct, frozen=True):
         return self.form
 
     def parse(self, text: str) -> str:
-        """Check the form. Raises Refused."""
+        """Check the form. Raises RefusedError."""
         if not re.fullmatch(self.pattern, text):
-            raise Refused("does not have the expected form")
+            raise RefusedError("does not have the expected form")
         return text
 
 
@@ -391,7 +392,7 @@ class RiskSettings(msgspec.Struct, frozen=True, kw_only=True):
     order_ttl_s: Annotated[
         Decimal,
         Number("60", "3600", "seconds"),
-        "Life of an order: after this long a dead agent's orders are gone; the exchange asks for 60 at least.",
+        "Life of an order: a dead agent's orders are gone after it; the exchange asks for 60 at least.",
     ] = Decimal(90)
     refresh_before_s: Annotated[
         Decimal,
@@ -552,7 +553,7 @@ def settings_from(values: dict[str, Value]) -> Settings:
 
 
 def to_params(settings: Settings) -> AgentParams:
-    """The same numbers in the core's integers. Raises UnitError for an amount that is no whole number of them."""
+    """The same numbers in the core's integers. Raises UnitError for an amount that does not fit exactly."""
     strategy, risk, loop = settings.strategy, settings.risk, settings.loop
     return AgentParams(
         strategy=StrategyParams(

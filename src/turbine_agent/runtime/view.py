@@ -1,8 +1,8 @@
-"""What a person may see of a run while it goes on: one picture, made by the runner, drawn by the command line.
+"""What a person may see of a run as it goes on: a picture, made by the runner, drawn by the command line.
 
-A picture is data, not drawing. Looking at a run changes nothing about it: a runner calls the watcher, if there is
-one, with pictures as often as it likes (the watcher drops those that come too fast for eyes) and at least once
-after each market that ends.
+A picture is data, not drawing. Looking at a run changes nothing about it: a runner calls the watcher, if
+there is one, with pictures as often as it likes (the watcher drops those that come too fast for eyes) and at
+least once after each market that ends.
 """
 
 from __future__ import annotations

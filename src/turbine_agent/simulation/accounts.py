@@ -2,11 +2,11 @@
 
 Written against the agent's ledger on purpose: it shares no code with the core, so the two can be compared.
 
-    A matched trade is *pending*: nothing has moved. Later it settles (cash, tokens and fees move together), or it
-    fails and nothing ever moves. It does one of the two exactly once.
-    A seller without enough tokens has the missing ones made at settlement, by splitting USDC: a micro-USDC
-    becomes a micro-share of YES and one of NO. The seller is left with the other token.
-    Redeeming turns all tokens of a resolved market into cash: a winner into 1 USDC, a loser into nothing.
+* A matched trade is *pending*: nothing has moved. Later it settles (cash, tokens and fees move together),
+  or it fails and nothing ever moves. It does one of the two exactly once.
+* A seller without enough tokens has the missing ones made at settlement, by splitting USDC: a micro-USDC
+  becomes a micro-share of YES and one of NO. The seller is left with the other token.
+* Redeeming turns all tokens of a resolved market into cash: a winner into 1 USDC, a loser into nothing.
 
 Two laws, checked by `check_conservation`: cash plus collateral is what was paid in; and in every market there
 are as many tokens as collateral (both outcomes until it is resolved, the winner's after that).
@@ -114,7 +114,7 @@ class Accounts:
         self._winners[market_id] = winner
 
     def redeem(self, name: str, market_id: MarketId) -> Money:
-        """Burn an account's tokens of a resolved market and pay the winners among them. 0 when none are left."""
+        """Burn an account's tokens of a resolved market and pay the winners; 0 when none are left."""
         tokens = self._accounts[name].tokens.pop(market_id, None)
         if tokens is None:
             return Money(0)
@@ -155,13 +155,19 @@ class Accounts:
         cash = sum(account.cash for account in self._accounts.values())
         collateral = sum(self._collateral.values())
         if cash + collateral != self._paid_in:
-            raise ConservationError(f"cash {cash} + collateral {collateral} is not what was paid in, {self._paid_in}")
+            raise ConservationError(
+                f"cash {cash} + collateral {collateral} is not what was paid in, {self._paid_in}"
+            )
         for market_id, locked in self._collateral.items():
             winner = self._winners.get(market_id)
             for outcome in Outcome:
-                held = sum(account.tokens.get(market_id, (0, 0))[outcome] for account in self._accounts.values())
+                held = sum(
+                    account.tokens.get(market_id, (0, 0))[outcome] for account in self._accounts.values()
+                )
                 if held != locked and winner in (None, outcome):
-                    raise ConservationError(f"{held} {outcome.name} tokens, {locked} collateral in {market_id}")
+                    raise ConservationError(
+                        f"{held} {outcome.name} tokens, {locked} collateral in {market_id}"
+                    )
         for name, account in self._accounts.items():
             if account.cash < 0 and not account.may_overdraw:
                 raise ConservationError(f"{name} has {account.cash} micro-USDC")

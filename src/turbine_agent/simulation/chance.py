@@ -4,9 +4,9 @@ Everything random in a simulation comes from here. The rules:
 
 * A stream of chance has a name and a seed, and belongs to one actor. What one actor draws never shifts the
   draws of another, so a change of the agent does not change the weather.
-* Only `random.Random(text).random()` and `+ - * /`, `math.sqrt` and comparisons are used: those are exact IEEE
-  arithmetic. The C library's `log`, `exp` or `erf` may differ in the last bit between two machines, and the
-  derived draws of `random` (gauss, expovariate, choice, ...) between two versions of Python.
+* Only `random.Random(text).random()` and `+ - * /`, `math.sqrt` and comparisons are used: those are exact
+  IEEE arithmetic. The C library's `log`, `exp` or `erf` may differ in the last bit between two machines, and
+  the derived draws of `random` (gauss, expovariate, choice, ...) between two versions of Python.
 
 What is not nice: `normal` is a sum of twelve uniforms, so nothing is ever beyond six standard deviations and
 its fourth moment is 2.9 instead of 3. Fat tails, where they are wanted, come from jumps and from regimes.
@@ -25,7 +25,7 @@ T = TypeVar("T")
 TWO_PI: Final = 6.283185307179586
 
 CDF_STEPS: Final = 256
-"""Points of the table a unit of z. Linear interpolation errs by at most h^2/8 * max|pdf'| = 4.7e-7 (h = 1/256)."""
+"""Points of the table a unit of z. Between them the error is at most h^2/8 * max|pdf'| = 4.7e-7, h = 1/256."""
 
 CDF_RANGE: Final = 6
 """Beyond +-6 the distribution function counts as 0 or 1; it is within 1e-9 of them."""

@@ -1,24 +1,24 @@
 """The simulated exchange: quick markets of one asset with their books, money, clock and population.
 
-It behaves as turbine-protocol.md says Turbine does, and where that is uncertain as the less comfortable reading
-has it; what can be switched is in `SimulationParams`. It is an `Engine`: it lives in exchange time, knows nothing
-of latency, and tells its listener (`Ears`) what happens as it happens.
+It behaves as turbine-protocol.md says Turbine does, and where that is uncertain as the less comfortable
+reading has it; what can be switched is in `SimulationParams`. It is an `Engine`: it lives in exchange time,
+knows nothing of latency, and tells its listener (`Ears`) what happens as it happens.
 
 The life of a market
 
-    open         at a multiple of 15 minutes, with the underlying's price as strike and two empty books
-    known        a rollover gap later MarketOpened is streamed
-    close        the agent's orders are reported cancelled (market_closed), all books emptied, MarketClosed streamed
-    resolved     a minute or three later MarketResolved is streamed; YES has won only if the price at the close
-                 was strictly above the strike
-    claimed      when the agent asks; the credit, and the answer Claimed, come a few seconds after
+    open       at a multiple of 15 minutes, with the underlying's price as strike and two empty books
+    known      a rollover gap later MarketOpened is streamed
+    closed     all books are emptied; the agent's orders are reported cancelled, then MarketClosed is streamed
+    resolved   a minute or three later MarketResolved is streamed; YES has won only if the price at the close
+               was strictly above the strike
+    claimed    when the agent asks; the credit, and the answer Claimed, come a few seconds after
 
 The life of an order. It is refused with a reason, or accepted and matched at once (see `matching` for when
-exactly it fills); what is left rests until it is filled, cancelled, expired, met by a newer order of its owner, or
-its market closes. The expiry second itself is already too late for a fill.
+exactly it fills); what is left rests until it is filled, cancelled, expired, met by a newer order of its
+owner, or its market closes. The expiry second itself is already too late for a fill.
 
-The life of a fill. OrderFilled is streamed at the match, but money moves a few seconds later, at the settlement,
-or never: SettlementUpdated says which. A fill that fails is not put back into the book.
+The life of a fill. OrderFilled is streamed at the match, but money moves a few seconds later, at the
+settlement, or never: SettlementUpdated says which. A fill that fails is not put back into the book.
 
 Anybody trades through `submit` and `withdraw`, the population like the agent. Books that are streamed or read
 leave out the agent's own orders. Messages about one instant keep this order: trades and fills first, then
@@ -69,10 +69,11 @@ AGENT: Final = "agent"
 _MAKER: Final = Liquidity.MAKER
 _TAKER: Final = Liquidity.TAKER
 _BUY: Final = Side.BUY
+_OUTCOMES: Final = tuple(Outcome)
 
 
 class SimulationParams(msgspec.Struct, frozen=True, kw_only=True):
-    """The exchange's knobs. Times in nanoseconds, probabilities in parts per million; ranges are drawn uniformly."""
+    """The exchange's knobs. Times in nanoseconds; what has a minimum and a maximum is drawn uniformly."""
 
     asset: str = "BTC"
     markets: int = 1
@@ -91,7 +92,7 @@ class SimulationParams(msgspec.Struct, frozen=True, kw_only=True):
     tells_own_removal: bool = True
     """Whether such a removal is streamed. The real exchange seems to be silent about it."""
     is_sequenced: bool = False
-    """Whether books carry a sequence number. The real exchange's do not."""
+    """Whether books carry the number of the last delta streamed. The real exchange's do not."""
     rollover_gap_min_ns: Nanos = Nanos(2 * SECOND)
     rollover_gap_max_ns: Nanos = Nanos(12 * SECOND)
     """From a market's open until the agent can know of it."""
@@ -109,6 +110,12 @@ class SimulationParams(msgspec.Struct, frozen=True, kw_only=True):
     grace_ns: Nanos = Nanos(60 * SECOND)
     """Time after the last resolution in which the agent may still claim."""
     flow: FlowParams = FlowParams()
+
+    def __post_init__(self) -> None:
+        if self.order_life_min_s < 1:
+            raise ValueError(f"order_life_min_s is {self.order_life_min_s}, below the clock's one second")
+        if self.markets < 1 or self.interval_ns <= 0 or self.interval_ns % SECOND:
+            raise ValueError(f"{self.markets} markets of {self.interval_ns} ns: one or more of whole seconds")
 
 
 class MarketRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -149,6 +156,7 @@ class _Listing:
         "market_id",
         "seqs",
         "strike",
+        "swept_s",
         "trades",
         "volume",
         "winner",
@@ -163,6 +171,8 @@ class _Listing:
             MatchingEngine(observer=AGENT, removes_own=removes_own),
         )
         self.seqs = [0, 0]
+        self.swept_s = 0
+        """The second of the last sweep for expired orders."""
         self.is_open = True
         self.is_streamed = False
         self.end_price: int | None = None
@@ -195,8 +205,7 @@ class SimulatedExchange:
         """Every id ever used, to refuse it the second time; only asked for membership."""
         self._claims_pending = 0
         self._resolved = 0
-        self._over_ts: int | None = None
-        """When the grace time ends; None until the last market is resolved."""
+        self._is_grace_over = False
         self._scheduler: Scheduler
         self._ears: Ears
         self._oracle: Oracle
@@ -218,12 +227,7 @@ class SimulatedExchange:
     @property
     def is_finished(self) -> bool:
         """All markets resolved, everything settled and credited, and the time for claims over."""
-        return (
-            self._over_ts is not None
-            and self._scheduler.now >= self._over_ts
-            and not self._claims_pending
-            and not self.accounts.has_pending
-        )
+        return self._is_grace_over and not self._claims_pending and not self.accounts.has_pending
 
     # -- the Engine: what the agent asks for ---------------------------------------------------------------
 
@@ -232,7 +236,7 @@ class SimulatedExchange:
         if listing is None or not listing.is_open:
             return
         listing.is_streamed = True
-        for outcome in Outcome:
+        for outcome in _OUTCOMES:
             self._ears.stream(self._snapshot(listing, outcome))
 
     def unsubscribe(self, market_id: MarketId) -> None:
@@ -530,13 +534,16 @@ class SimulatedExchange:
     # -- inside: expiry ------------------------------------------------------------------------------------
 
     def _sweep(self, listing: _Listing) -> None:
-        """Take out what has expired by now, before anything else is done with a market's books."""
+        """Take out what has expired by now, before anything else is done with a market's books.
+
+        Orders expire at whole seconds and live for at least one, so the first look in a second sees them all.
+        """
         now_s = self._scheduler.now // SECOND
-        for outcome in Outcome:
-            book = listing.books[outcome]
-            if book.next_expiry_s > now_s:
-                continue
-            for order in book.expire(now_s):
+        if listing.swept_s == now_s:
+            return
+        listing.swept_s = now_s
+        for outcome in _OUTCOMES:
+            for order in listing.books[outcome].expire(now_s):
                 if order.owner == AGENT:
                     del self._agent_orders[order.order_id]
                     self._ears.stream(OrderExpired(ts=self._scheduler.now, order_id=order.order_id))
@@ -567,22 +574,23 @@ class SimulatedExchange:
 
     def _tell_book(self, listing: _Listing, outcome: Outcome) -> None:
         book = listing.books[outcome]
-        bids = book.take_changes(Side.BUY)
-        asks = book.take_changes(Side.SELL)
+        if not listing.is_streamed:
+            book.forget_changes()
+            return
+        bids, asks = book.take_changes()
         if not bids and not asks:
             return
         listing.seqs[outcome] += 1
-        if listing.is_streamed:
-            self._ears.stream(
-                BookDelta(
-                    ts=self._scheduler.now,
-                    market_id=listing.market_id,
-                    outcome=outcome,
-                    bids=bids,
-                    asks=asks,
-                    seq=listing.seqs[outcome] if self.params.is_sequenced else None,
-                )
+        self._ears.stream(
+            BookDelta(
+                ts=self._scheduler.now,
+                market_id=listing.market_id,
+                outcome=outcome,
+                bids=bids,
+                asks=asks,
+                seq=listing.seqs[outcome] if self.params.is_sequenced else None,
             )
+        )
 
     # -- inside: the life of a market ----------------------------------------------------------------------
 
@@ -642,7 +650,10 @@ class SimulatedExchange:
         self._ears.stream(MarketResolved(ts=now, market_id=listing.market_id, winner=winner))
         self._resolved += 1
         if self._resolved == self.params.markets:
-            self._over_ts = now + self.params.grace_ns
+            self._scheduler.after(self.params.grace_ns, self._end_grace)
+
+    def _end_grace(self) -> None:
+        self._is_grace_over = True
 
     def _pay(self, market_id: MarketId) -> None:
         self._claims_pending -= 1

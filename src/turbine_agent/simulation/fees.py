@@ -4,8 +4,9 @@
     notional  a share of the money that changes hands (default: taker 1 %, maker nothing)
     virtual   0.25 * (p * (1 - p))^2 USDC a share on the taker: 1.56 cents at 50 cents, 0.88 at 25 and 75
 
-Fees are whole micro-USDC, rounded UP: an exchange does not give away the rest of a micro, and a simulator that
-rounded down would let an agent trade in crumbs for nothing. So every fill that costs anything costs a micro.
+Fees are whole micro-USDC, rounded UP: an exchange does not give away the rest of a micro, and a simulator
+that rounded down would let an agent trade in crumbs for nothing. So every fill that costs anything costs a
+micro.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ class FeeSchedule(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag=True)
 class NoFee(FeeSchedule, frozen=True, kw_only=True, gc=False):
     """Nobody pays."""
 
-    def fee(self, liquidity: Liquidity, price: Price, qty: Qty) -> Money:
+    def fee(self, liquidity: Liquidity, price: Price, qty: Qty) -> Money:  # noqa: ARG002 - whatever happens
         return Money(0)
 
 

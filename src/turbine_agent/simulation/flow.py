@@ -1,14 +1,14 @@
 """The population: who else trades, and why.
 
-Not a random walk of the mid: a price of the underlying moves, some know it sooner than others, and the book is
-what they make of it. Everybody sends ordinary orders through the exchange's ordinary order entry; nobody can do
-what the agent could not.
+Not a random walk of the mid: a price of the underlying moves, some know it sooner than others, and the book
+is what they make of it. Everybody sends ordinary orders through the exchange's ordinary order entry; nobody
+can do what the agent could not.
 
-    PricePath        the underlying, in steps of 200 ms: a diffusion whose volatility changes by regime, and jumps
-    HouseMaker       the market maker observed live: ladders on both books, requoted on a 10 s grid, stale between
-    RetailMaker      a few people with round prices, round sizes and a rough idea of what is fair
-    NoiseTakers      people who buy or sell for reasons of their own, in bursts, with heavy-tailed sizes
-    InformedTakers   they know the path a second ahead and take whatever is mispriced by more than it costs
+    PricePath        the underlying: a diffusion whose volatility changes by regime, and jumps
+    HouseMaker       the maker observed live: ladders on both books, requoted on a grid and stale between
+    RetailMaker      one of a few people with round prices, round sizes and a rough idea of what is fair
+    NoiseTakers      they buy and sell for reasons of their own, in bursts, with heavy-tailed sizes
+    InformedTakers   they know the path a second ahead and take what is mispriced by more than it costs
 
 So adverse selection is real: a quote that is stale is taken by someone who knows, the agent's like any other.
 
@@ -16,9 +16,9 @@ The fair value all of them reason about is the model's own truth, p = Phi((S - K
 with S - K over K for ln(S / K): at the 30 basis points seen here the two differ by less than one in five hundred.
 sigma is the path's long-run volatility; the regime of the moment is nobody's knowledge.
 
-Numbers come from calibration.md (called C below, with its section) and turbine-protocol.md (P), or are chosen so
-that the shapes of C come out; then they say so. Rates and sizes are scaled down from the recorded venues, which
-are thousands of times larger than this one. Floats here are opinions; every order is in integers.
+Numbers come from calibration.md (called C below, with its section) and turbine-protocol.md (P), or are chosen
+so that the shapes of C come out; then they say so. Rates and sizes are scaled down from the recorded venues,
+which are thousands of times larger than this one. Floats here are opinions; every order is in integers.
 
 Each actor lives for one market and has a stream of chance of its own for it.
 """
@@ -50,6 +50,9 @@ from turbine_agent.simulation.scheduler import Scheduler
 _BUY: Final = Side.BUY
 _SELL: Final = Side.SELL
 _YES: Final = Outcome.YES
+_NO: Final = Outcome.NO
+_OUTCOMES: Final = tuple(Outcome)
+_SIDES: Final = tuple(Side)
 _CENT: Final = 10_000
 
 
@@ -63,10 +66,10 @@ class FlowParams(msgspec.Struct, frozen=True, kw_only=True):
     start_price_micros: int = 88_000_000_000
     """Micro-USD. P2.1: BTC at the end of January 2026."""
     sigma_bp: float = 0.60
-    """Long-run volatility in basis points per square root of a second, jumps included. C6: .35 to .66 a second,
-    and 16 to 27 over 900 s, which is .53 to .90."""
+    """Long-run volatility in basis points per square root of a second, jumps included. C6: .35 to .66 a
+    second, and 16 to 27 over 900 s, which is .53 to .90."""
     jump_share: float = 0.30
-    """Share of the variance that comes in jumps, 0 ... 1. Chosen, with the next, for C6's kurtosis of 30 to 58."""
+    """Share of the variance that comes in jumps, 0 ... 1. With the next, chosen for C6's kurtosis, 30 to 58."""
     jump_every_s: float = 120.0
     """Mean time between two jumps, seconds."""
     regimes: tuple[float, ...] = (0.5, 0.9, 1.39)
@@ -92,7 +95,8 @@ class FlowParams(msgspec.Struct, frozen=True, kw_only=True):
     house_cancel_gap_max_ns: Nanos = Nanos(210 * MILLISECOND)
     """Between two cancels. P5.4."""
     house_half_spread: int = 9_000
-    """Distance of its best quote from its estimate. Chosen for C1's mean spread of .0125 with the others' help."""
+    """Distance of its best quote from its estimate. Chosen for C1's mean spread of .0125, the others' help
+    included."""
     house_noise: float = 0.003
     """Standard deviation of its estimate's error, probability. Chosen."""
     house_start_max_ns: Nanos = Nanos(3 * SECOND)
@@ -120,7 +124,8 @@ class FlowParams(msgspec.Struct, frozen=True, kw_only=True):
     """Whole shares. C3: round lots dominate."""
     retail_leave_min_ns: Nanos = Nanos(1 * SECOND)
     retail_leave_max_ns: Nanos = Nanos(15 * SECOND)
-    """How long before the close each stops. C1: two-sided in .28 of the last 30 s, .09 to .17 of the last 10."""
+    """How long before the close each stops. C1: two-sided in .28 of the seconds 30 to 10 before the end, in
+    .09 to .17 of the last 10."""
 
     # -- noise takers --
 
@@ -132,7 +137,7 @@ class FlowParams(msgspec.Struct, frozen=True, kw_only=True):
     noise_burst_gap_s: float = 0.4
     """Mean time between two orders of a burst, seconds."""
     noise_follow: float = 0.24
-    """Probability of copying the burst's direction instead of drawing one. C4: autocorrelation .16 at lag 1."""
+    """Probability of copying the order before instead of drawing a direction. C4: autocorrelation .16."""
     noise_sizes: tuple[tuple[float, float], ...] = (
         (0.0, 0.2),
         (0.25, 0.7),
@@ -161,7 +166,8 @@ class FlowParams(msgspec.Struct, frozen=True, kw_only=True):
     """Probability of acting at a step of the path at which something is mispriced."""
     informed_late_ns: Nanos = Nanos(120 * SECOND)
     informed_late_boost: float = 3.0
-    """In this last part they are so many times as eager. C4: makers earn early and lose in the last two minutes."""
+    """In this last part they are so many times as eager. C4: makers earn early and lose in the last two
+    minutes."""
     informed_sizes: tuple[tuple[float, float], ...] = ((0.0, 2.0), (0.5, 6.0), (0.9, 20.0), (1.0, 40.0))
     """Quantiles of an order's size in shares. Chosen."""
     informed_accounts: int = 3
@@ -216,7 +222,7 @@ class OrderEntry(Protocol):
 
 
 class PricePath:
-    """The price of the underlying from `start` on: a pure function of the seed, made as far as it is asked for."""
+    """The price of the underlying from `start` on: a pure function of the seed, made as far as needed."""
 
     def __init__(self, params: FlowParams, asset: str, seed: int, start: Nanos) -> None:
         self._start = start
@@ -263,7 +269,7 @@ class Oracle:
         return self._path.at(ts)
 
     def fair(self, market: Market, strike_micros: int, ts: int) -> float:
-        """Probability of YES, 0 ... 1, given the path up to `ts`; from the close on what the close decided."""
+        """Probability of YES given the path up to `ts`; from the close on 1 or 0, as the close decided."""
         left_s = (market.close_ts - ts) / SECOND
         if left_s <= 0:
             return 1.0 if self._path.at(market.close_ts) > strike_micros else 0.0
@@ -336,8 +342,10 @@ HOUSE: Final = "house"
 
 
 class HouseMaker:
-    """Ladders on both books around one estimate, replaced on a grid, new ones first; the old fall to the exchange's
-    removal of own orders where the new ones would meet them, and are cancelled one by one else."""
+    """Ladders on both books around one estimate, replaced on a grid: first the new orders, then the cancels.
+
+    Old orders that a new one would meet are removed by the exchange, as observed live; the rest it cancels.
+    """
 
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
@@ -350,7 +358,7 @@ class HouseMaker:
         old, self._shown = self._shown, []
         left = stage.time_left()
         if left <= params.house_pull_ns:
-            self._cancel(old, 0)
+            self._cancel(old)
             return
         self._place(self._quotes(left), 0, old)
         period = params.house_period_ns
@@ -362,9 +370,9 @@ class HouseMaker:
         estimate = self._stage.fair(self._stage.scheduler.now) + params.house_noise * self._chance.normal()
         half = params.house_half_spread * (2 if left < params.house_widen_ns else 1)
         quotes: list[Quote] = []
-        for outcome in Outcome:
+        for outcome in _OUTCOMES:
             fair = int(MICROS * (estimate if outcome is _YES else 1.0 - estimate))
-            for side in Side:
+            for side in _SIDES:
                 touch = self._stage.books[outcome].best_of_others(side.other, HOUSE)
                 best = behind_touch(side, fair - half if side is _BUY else fair + half, touch)
                 away = -1 if side is _BUY else 1
@@ -380,7 +388,7 @@ class HouseMaker:
 
     def _place(self, quotes: list[Quote], done: int, old: list[tuple[Outcome, OrderId]]) -> None:
         if done == len(quotes):
-            self._cancel(old, 0)
+            self._cancel(old)
             return
         stage = self._stage
         outcome, side, price, qty = quotes[done]
@@ -389,15 +397,14 @@ class HouseMaker:
             self._shown.append((outcome, order_id))
         stage.scheduler.after(stage.params.house_place_gap_ns, lambda: self._place(quotes, done + 1, old))
 
-    def _cancel(self, old: list[tuple[Outcome, OrderId]], done: int) -> None:
+    def _cancel(self, old: list[tuple[Outcome, OrderId]]) -> None:
+        """Cancel the first that is still there, and come back for the others."""
         stage, params = self._stage, self._stage.params
-        # Those that were filled or removed meanwhile cost no time.
-        while done < len(old):
-            outcome, order_id = old[done]
-            done += 1
+        for number, (outcome, order_id) in enumerate(old, start=1):
             if stage.entry.withdraw(HOUSE, order_id, stage.market.market_id, outcome):
                 gap = self._chance.between(params.house_cancel_gap_min_ns, params.house_cancel_gap_max_ns)
-                stage.scheduler.after(gap, lambda: self._cancel(old, done))
+                rest = old[number:]
+                stage.scheduler.after(gap, lambda: self._cancel(rest))
                 return
 
 
@@ -439,10 +446,10 @@ class RetailMaker:
         stage, params, chance = self._stage, self._stage.params, self._chance
         seen_ts = max(stage.market.open_ts, stage.scheduler.now - params.retail_lag_ns)
         estimate = stage.fair(seen_ts) + params.retail_noise * chance.normal()
-        outcome = chance.one_of(tuple(Outcome))
+        outcome = chance.one_of(_OUTCOMES)
         fair = int(MICROS * (estimate if outcome is _YES else 1.0 - estimate))
         half = chance.between(params.retail_half_spread_min, params.retail_half_spread_max)
-        sides = tuple(Side) if chance.happens(params.retail_both_sides) else (chance.one_of(tuple(Side)),)
+        sides = _SIDES if chance.happens(params.retail_both_sides) else (chance.one_of(_SIDES),)
         quotes: list[Quote] = []
         for side in sides:
             touch = stage.books[outcome].best(side.other)
@@ -484,7 +491,7 @@ class NoiseTakers:
 
     def _trade(self, is_bullish: bool) -> None:
         stage, params, chance = self._stage, self._stage.params, self._chance
-        outcome = chance.one_of(tuple(Outcome))
+        outcome = chance.one_of(_OUTCOMES)
         side = _BUY if is_bullish is (outcome is _YES) else _SELL
         reach = chance.between(0, params.noise_reach_max)
         shares = int(MICROS * chance.quantile(params.noise_sizes))
@@ -511,15 +518,15 @@ class InformedTakers:
         if left <= 0:
             return
         stage.scheduler.after(params.path_step_ns, self._look)
+        edge = params.informed_edge
         yes = int(MICROS * stage.fair(stage.scheduler.now + min(left, params.informed_lead_ns)))
-        for outcome in Outcome:
-            value = yes if outcome is _YES else MICROS - yes
+        for outcome, value in ((_YES, yes), (_NO, MICROS - yes)):
             book = stage.books[outcome]
             ask = book.best(_SELL)
-            if ask is not None and value - ask > params.informed_edge:
+            if ask is not None and value - ask > edge:
                 self._consider(outcome, _BUY, ask, value)
             bid = book.best(_BUY)
-            if bid is not None and bid - value > params.informed_edge:
+            if bid is not None and bid - value > edge:
                 self._consider(outcome, _SELL, bid, value)
 
     def _consider(self, outcome: Outcome, side: Side, touch: Price, value: int) -> None:
@@ -538,14 +545,14 @@ class InformedTakers:
 
 
 def behind_touch(side: Side, price: int, touch: Price | None) -> int:
-    """The price, or the nearest that does not meet the other side's touch: a maker does not want to pay fees."""
+    """The price, or the nearest that does not meet the other side: a maker does not want to pay fees."""
     if touch is None:
         return price
     return min(price, touch - 1) if side is _BUY else max(price, touch + 1)
 
 
 def dollar_qty(price: int) -> int:
-    """The smallest quantity that is worth a dollar at this price, micro-shares: rounded up, or it is refused."""
+    """The smallest quantity, micro-shares, that is worth a dollar at this price and so may take."""
     return -(-MICROS * MICROS // price)
 
 

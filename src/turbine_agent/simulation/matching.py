@@ -1,30 +1,30 @@
 """The order book of one outcome: price-time priority, and nothing else.
 
-Pure: it has no clock, no accounts and no fees. Callers say when time has passed (`expire`), and turn executions
-into money themselves.
+Pure: it has no clock, no accounts and no fees. Callers say when time has passed (`expire`), and turn
+executions into money themselves.
 
 When exactly does a resting order fill?
 
-    An order rests from the moment `submit` returns until it is filled, cancelled, expired, removed or cleared.
-    It fills when, and only when, a later order of the other side arrives whose limit reaches its price, and
-    everything at better prices, and everything of its own price that was there before it, has been filled or
-    removed by then. It fills at its own price, for the smaller of the two quantities, at once.
+    An order rests from the moment `submit` returns until it is filled, cancelled, expired, removed or
+    cleared. It fills when, and only when, a later order of the other side arrives whose limit reaches its
+    price, and everything at better prices, and everything of its own price that was there before it, has been
+    filled or removed by then. It fills at its own price, for the smaller of the two quantities, at once.
 
-Nothing else fills it: no trade "through" its price elsewhere, no probability, no queue that shrinks by itself.
-An order that lost part of its quantity to a fill keeps its place.
+Nothing else fills it: no trade "through" its price elsewhere, no probability, no queue that shrinks by
+itself. An order that lost part of its quantity to a fill keeps its place.
 
 Own orders. Where the newcomer would meet an order of its own owner, that older order is removed without a
 trade and the newcomer goes on (turbine-protocol, section 5.4). With `removes_own=False` the two trade.
 
 Expiry. An order counts as expired when `now_s >= expires_s`. It is the caller's duty to call `expire(now_s)`
-before anything else is done at that time; `next_expiry_s` tells whether there is something to do.
+before anything else is done in that second.
 
 The *others' book* is the aggregate of all orders but those of one owner, the observer. It is kept up to date
 level by level, and `take_changes` gives what changed in it since the last time.
 
-Inside: a side is a sorted list of keys whose best is the last (bids by price, asks by minus price), so the touch
-is `keys[-1]` and a used-up level is a `pop()`. With some fifty levels, bisect and memmove beat any tree. A
-level is a list of orders, oldest first.
+Inside: a side is a sorted list of keys whose best is the last (bids by price, asks by minus price), so the
+touch is `keys[-1]` and a used-up level is a `pop()`. With some fifty levels, bisect and memmove beat any
+tree. A level is a list of orders, oldest first.
 """
 
 from __future__ import annotations
@@ -40,9 +40,6 @@ from turbine_agent.model.events import Level
 from turbine_agent.model.ids import OrderId
 from turbine_agent.model.markets import Side
 from turbine_agent.model.units import Price, Qty
-
-NEVER_S: Final = 1 << 62
-"""`next_expiry_s` of a book in which nothing can expire."""
 
 _BUY: Final = Side.BUY
 
@@ -123,8 +120,8 @@ class MatchingEngine:
         self._removes_own = removes_own
         self._sides = (_BookSide(1), _BookSide(-1))
         self._orders: dict[OrderId, RestingOrder] = {}
-        self._expiries: list[tuple[int, int, OrderId]] = []
-        """A heap of (expiry, arrival, order); entries of orders that have left are dropped when they surface."""
+        self._expiries: list[tuple[int, int, RestingOrder]] = []
+        """A heap of (expiry, arrival, order); orders that have left are dropped from it when they surface."""
         self._arrivals = 0
 
     # -- what happens to the book --------------------------------------------------------------------------
@@ -159,7 +156,7 @@ class MatchingEngine:
             level.append(order)
         self._orders[order_id] = order
         self._arrivals += 1
-        heappush(self._expiries, (expires_s, self._arrivals, order_id))
+        heappush(self._expiries, (expires_s, self._arrivals, order))
         if owner != self._observer:
             own.change_others(price, leaves)
         return Submitted(executions, removed, order)
@@ -176,8 +173,8 @@ class MatchingEngine:
         expiries = self._expiries
         expired: list[RestingOrder] = []
         while expiries and expiries[0][0] <= now_s:
-            order = self._orders.get(heappop(expiries)[2])
-            if order is not None:
+            order = heappop(expiries)[2]
+            if self._orders.get(order.order_id) is order:
                 self._take_out(order)
                 expired.append(order)
         return expired
@@ -191,11 +188,6 @@ class MatchingEngine:
         return orders
 
     # -- what the book shows -------------------------------------------------------------------------------
-
-    @property
-    def next_expiry_s(self) -> int:
-        """No order expires before this; it may be too early, since cancelled orders are forgotten lazily."""
-        return self._expiries[0][0] if self._expiries else NEVER_S
 
     def best(self, side: Side) -> Price | None:
         """The best price of a side, everybody's orders counted; None when it is empty."""
@@ -238,22 +230,20 @@ class MatchingEngine:
         book_side = self._sides[side]
         sign, others = book_side.sign, book_side.others
         return tuple(
-            (Price(sign * key), Qty(others[sign * key])) for key in reversed(book_side.keys) if sign * key in others
+            (Price(sign * key), Qty(others[sign * key]))
+            for key in reversed(book_side.keys)
+            if sign * key in others
         )
 
-    def take_changes(self, side: Side) -> tuple[Level, ...]:
-        """Levels of the others' book that differ from what they were at the last call; quantity 0: gone."""
-        book_side = self._sides[side]
-        if not book_side.before:
-            return ()
-        others = book_side.others
-        changes = tuple(
-            (Price(price), Qty(others.get(price, 0)))
-            for price, old in book_side.before.items()
-            if others.get(price, 0) != old
-        )
-        book_side.before.clear()
-        return changes
+    def take_changes(self) -> tuple[tuple[Level, ...], tuple[Level, ...]]:
+        """What changed in the others' book since the last call: bids, asks. Quantity 0: the level is gone."""
+        bids, asks = self._sides
+        return _changes(bids), _changes(asks)
+
+    def forget_changes(self) -> None:
+        """As `take_changes`, for when nobody looks."""
+        for book_side in self._sides:
+            book_side.before.clear()
 
     # -- inside --------------------------------------------------------------------------------------------
 
@@ -281,9 +271,7 @@ class MatchingEngine:
                 self._take_out(maker)
                 maker.leaves_qty = left
             executions.append(
-                Execution(
-                    maker.order_id, maker.owner, order_id, owner, side, maker.price, Qty(traded), left
-                )
+                Execution(maker.order_id, maker.owner, order_id, owner, side, maker.price, Qty(traded), left)
             )
         return leaves, tuple(executions), tuple(removed)
 
@@ -303,3 +291,16 @@ class MatchingEngine:
         del self._orders[order.order_id]
         if order.owner != self._observer:
             side.change_others(order.price, -order.leaves_qty)
+
+
+def _changes(side: _BookSide) -> tuple[Level, ...]:
+    if not side.before:
+        return ()
+    others = side.others
+    changes = [
+        (Price(price), Qty(others.get(price, 0)))
+        for price, old in side.before.items()
+        if others.get(price, 0) != old
+    ]
+    side.before.clear()
+    return tuple(changes)

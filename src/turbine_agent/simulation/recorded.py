@@ -156,6 +156,7 @@ class RecordedExchange:
             min(m.recording.market.open_ts for m in self._markets.values()) - self._params.start_margin
         )
 
+    @property
     def is_finished(self) -> bool:
         """Whether everything is resolved and the time for claims is over."""
         return self._is_finished
