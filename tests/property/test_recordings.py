@@ -117,7 +117,7 @@ def damages(draw: st.DrawFn) -> tuple[bytes, bool]:
         is_compressed = False
     for _ in range(draw(st.integers(1, 3))):
         at = draw(st.integers(0, len(content) - 1))
-        match draw(st.sampled_from(["cut", "set", "insert", "repeat", "drop"])):
+        match draw(st.sampled_from(["cut", "set", "insert", "repeat", "drop", "swap"])):
             case "cut":
                 del content[at + 1 :]
             case "set":
@@ -126,6 +126,9 @@ def damages(draw: st.DrawFn) -> tuple[bytes, bool]:
                 content[at:at] = draw(st.sampled_from([b"\n", b"-", b"NaN", b",", b"9" * 30, b'"', b"0", b"e9", b"{", b"\xff"]))
             case "repeat":
                 content += content[at:]
+            case "swap":
+                first, *rest = bytes(content).splitlines(keepends=True)
+                content = bytearray(first + b"".join(reversed(rest)))
             case _:
                 del content[at : at + draw(st.integers(1, 40))]
         if not content:

@@ -238,7 +238,9 @@ RICH = 10**12
 def test_both_sides_are_treated_alike(script: Script) -> None:
     def fills(of: Script) -> list[tuple[Nanos, OrderId, Price, Qty, Liquidity]]:
         told, _ = play(of, cash=RICH)
-        return [(f.ts, f.order_id, f.price, f.qty, f.liquidity) for f in told if isinstance(f, OrderFilled)]
+        told_fills = [event for event in told if isinstance(event, OrderFilled)]
+        told_fills.sort(key=lambda fill: (fill.ts, fill.order_id))  # at one instant bids are looked at first
+        return [(f.ts, f.order_id, f.price, f.qty, f.liquidity) for f in told_fills]
 
     flipped = [
         (ts, order_id, complement(price), qty, liquidity) for ts, order_id, price, qty, liquidity in fills(script)

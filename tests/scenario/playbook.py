@@ -189,6 +189,10 @@ class Talk:
     def expect_nothing(self) -> None:
         self.expect()
 
+    def ignore(self) -> None:
+        """What the agent asked for is not what this scenario is about."""
+        self._unexpected.clear()
+
     @property
     def orders(self) -> dict[OrderId, Order]:
         return self.agent.store.orders

@@ -92,14 +92,16 @@ def cash_committed(state: MarketState, fee_ppm: int, draft: OrderDraft | None = 
     every share sold that we do not surely hold (it is split from cash before the price comes in)."""
     needed = 0
     sold = [0, 0]
-    wanted = [(order.terms, order.leaves_qty) for order in state.counted_orders()]
-    for terms, qty in wanted if draft is None else [*wanted, (draft, draft.qty)]:
-        value = terms.price * qty // MICROS
+    wanted = [(o.terms.outcome, o.terms.side, o.terms.price, o.leaves_qty) for o in state.counted_orders()]
+    if draft is not None:
+        wanted.append((draft.outcome, draft.side, draft.price, draft.qty))
+    for outcome, side, price, qty in wanted:
+        value = price * qty // MICROS
         needed += -(-value * fee_ppm // MICROS)
-        if terms.side is Side.BUY:
+        if side is Side.BUY:
             needed += value
         else:
-            sold[terms.outcome] += qty
+            sold[outcome] += qty
     matched, settled = state.account.matched, state.account.settled
     short_yes = max(0, sold[Outcome.YES] - max(0, min(matched.yes, settled.yes)))
     short_no = max(0, sold[Outcome.NO] - max(0, min(matched.no, settled.no)))

@@ -5,8 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from time import perf_counter
 
-from turbine_agent.core.agent import Agent
+from turbine_agent.core.agent import Agent, AgentState
+from turbine_agent.exchange.adapter import Venue
+from turbine_agent.model.commands import AnyCommand
+from turbine_agent.model.events import AnyEvent, MarketOpened, OperatorAction, OperatorRequested
 from turbine_agent.model.params import AgentParams
+from turbine_agent.model.reasons import Halt
 from turbine_agent.model.units import MICROS, SECOND, Money, Nanos
 from turbine_agent.research.recordings import open_recordings
 from turbine_agent.runtime.audit import Auditor
@@ -43,6 +47,8 @@ def backtest(params: AgentParams, paths: tuple[Path, ...], watch: Watcher | None
         engine = RecordedExchange(session, fee=NotionalFee().fee, initial_cash=INITIAL_CASH)
         assumptions.update(dict.fromkeys(engine.assumptions))
         reports.append(_run(params, engine, session, digest, watch, len(recordings), finished))
+    if any(Halt.HARD_DRAWDOWN in session.halts for session in reports):
+        assumptions["A latched agent is resumed when the next market opens."] = None
     assumptions.update(dict.fromkeys(f"Left out: {line}" for line in left_out))
     return RunReport(
         seed=None,
@@ -52,6 +58,31 @@ def backtest(params: AgentParams, paths: tuple[Path, ...], watch: Watcher | None
         wall_seconds=perf_counter() - began,
         assumptions=tuple(assumptions),
     )
+
+
+class _Resumed:
+    """A venue with a patient operator: a latched agent is resumed when the next market opens.
+
+    In life a person would look first. A backtest that stopped at its first bad quarter of an hour would say nothing
+    about the others; every latch is counted in the report.
+    """
+
+    def __init__(self, venue: Venue, agent: Agent) -> None:
+        self._venue = venue
+        self._agent = agent
+        self._resume: OperatorRequested | None = None
+
+    def next_event(self) -> AnyEvent | None:
+        if self._resume is not None:
+            resume, self._resume = self._resume, None
+            return resume
+        event = self._venue.next_event()
+        if isinstance(event, MarketOpened) and self._agent.state is AgentState.LATCHED:
+            self._resume = OperatorRequested(ts=event.ts, action=OperatorAction.RESUME, reason="the next market")
+        return event
+
+    def execute(self, command: AnyCommand) -> None:
+        self._venue.execute(command)
 
 
 def _run(
@@ -68,11 +99,11 @@ def _run(
         engine,
         scheduler=scheduler,
         latency=Latency(LatencyParams(), LATENCY_SEED),
-        is_over=engine.is_finished,
+        is_over=lambda: engine.is_finished,
     )
     agent = Agent(params)
     painter = Painter(agent, watch, markets_total=markets_total, finished=finished)
     auditor = Auditor(agent, engine, scheduler)
-    events = drive(agent, world, digest, (painter, auditor))
+    events = drive(agent, _Resumed(world, agent), digest, (painter, auditor))
     auditor.close()
     return report_session(agent, painter.markets, events, auditor.violations)

@@ -25,7 +25,7 @@ T = TypeVar("T")
 TWO_PI: Final = 6.283185307179586
 
 CDF_STEPS: Final = 256
-"""Points of the table a unit of z. Between them the error is at most h^2/8 * max|pdf'| = 4.7e-7, h = 1/256."""
+"""Table points a unit of z. Between them the error is at most h^2/8 * max|pdf'| = 4.7e-7 (h = 1/256)."""
 
 CDF_RANGE: Final = 6
 """Beyond +-6 the distribution function counts as 0 or 1; it is within 1e-9 of them."""

@@ -109,6 +109,8 @@ class SimulationParams(msgspec.Struct, frozen=True, kw_only=True):
     """From a claim to its credit."""
     grace_ns: Nanos = Nanos(60 * SECOND)
     """Time after the last resolution in which the agent may still claim."""
+    is_populated: bool = True
+    """Whether anybody trades by themselves; else only what is sent to `place` and `submit` happens."""
     flow: FlowParams = FlowParams()
 
     def __post_init__(self) -> None:
@@ -198,7 +200,9 @@ class SimulatedExchange:
         for name in account_names(params.flow):
             self.accounts.open(name, cash=Money(0), may_overdraw=True)
         self._seed = seed
-        self._chance = Chance("exchange", seed)
+        self._clock_chance = Chance("clock", seed)
+        self._settlement_chance = Chance("settlement", seed)
+        self._claim_chance = Chance("claim", seed)
         self._listings: dict[MarketId, _Listing] = {}
         self._agent_orders: dict[OrderId, _AgentOrder] = {}
         self._order_ids: set[OrderId] = set()
@@ -304,7 +308,7 @@ class SimulatedExchange:
             self._ears.answer(Claimed(ts=self._scheduler.now, market_id=market_id, payout=Money(0)))
             return
         self._claims_pending += 1
-        delay = self._chance.between(self.params.claim_min_ns, self.params.claim_max_ns)
+        delay = self._claim_chance.between(self.params.claim_min_ns, self.params.claim_max_ns)
         self._scheduler.after(delay, lambda: self._pay(market_id))
 
     # -- order entry, for everybody ------------------------------------------------------------------------
@@ -490,7 +494,9 @@ class SimulatedExchange:
         if taker == AGENT:
             ours.append(execution.taker_order_id)
             self._tell_fill(execution.taker_order_id, fill_id, price, qty, taker_fee, _TAKER)
-        delay = self._chance.between(self.params.settlement_min_ns, self.params.settlement_max_ns)
+        delay = self._settlement_chance.between(
+            self.params.settlement_min_ns, self.params.settlement_max_ns
+        )
         self._scheduler.after(delay, lambda: self._settle(fill_id, ours))
 
     def _tell_fill(
@@ -509,7 +515,7 @@ class SimulatedExchange:
         )
 
     def _settle(self, fill_id: FillId, ours: list[OrderId]) -> None:
-        if self._chance.between(1, 1_000_000) <= self.params.settlement_failure_ppm:
+        if self._settlement_chance.between(1, 1_000_000) <= self.params.settlement_failure_ppm:
             self.accounts.fail(fill_id)
             status = SettlementStatus.REVERSED
         elif self.accounts.settle(fill_id) is None:
@@ -609,20 +615,21 @@ class SimulatedExchange:
         self._listings[market.market_id] = listing
         # The close is scheduled first of all, so that nothing else of that instant comes before it.
         scheduler.at(market.close_ts, lambda: self._close(listing))
-        gap = self._chance.between(params.rollover_gap_min_ns, params.rollover_gap_max_ns)
+        gap = self._clock_chance.between(params.rollover_gap_min_ns, params.rollover_gap_max_ns)
         scheduler.after(gap, lambda: self._announce(listing))
         self._sweep_every_second(listing)
-        populate(
-            Stage(
-                market=market,
-                strike=strike,
-                params=params.flow,
-                seed=self._seed,
-                oracle=self._oracle,
-                entry=self,
-                scheduler=scheduler,
+        if params.is_populated:
+            populate(
+                Stage(
+                    market=market,
+                    strike=strike,
+                    params=params.flow,
+                    seed=self._seed,
+                    oracle=self._oracle,
+                    entry=self,
+                    scheduler=scheduler,
+                )
             )
-        )
 
     def _announce(self, listing: _Listing) -> None:
         if listing.is_open:
@@ -639,7 +646,7 @@ class SimulatedExchange:
                 if order.owner == AGENT:
                     self._forget(order, CancelReason.MARKET_CLOSED)
         self._ears.stream(MarketClosed(ts=now, market_id=listing.market_id))
-        delay = self._chance.between(self.params.resolution_min_ns, self.params.resolution_max_ns)
+        delay = self._clock_chance.between(self.params.resolution_min_ns, self.params.resolution_max_ns)
         self._scheduler.after(delay, lambda: self._resolve(listing, end_price))
 
     def _resolve(self, listing: _Listing, end_price: int) -> None:

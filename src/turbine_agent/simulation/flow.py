@@ -13,8 +13,8 @@ can do what the agent could not.
 So adverse selection is real: a quote that is stale is taken by someone who knows, the agent's like any other.
 
 The fair value all of them reason about is the model's own truth, p = Phi((S - K) / (K * sigma * sqrt(tau))),
-with S - K over K for ln(S / K): at the 30 basis points seen here the two differ by less than one in five hundred.
-sigma is the path's long-run volatility; the regime of the moment is nobody's knowledge.
+with S - K over K for ln(S / K): at the 30 basis points seen here the two differ by less than one in five
+hundred. sigma is the path's long-run volatility; the regime of the moment is nobody's knowledge.
 
 Numbers come from calibration.md (called C below, with its section) and turbine-protocol.md (P), or are chosen
 so that the shapes of C come out; then they say so. Rates and sizes are scaled down from the recorded venues,
@@ -25,6 +25,7 @@ Each actor lives for one market and has a stream of chance of its own for it.
 
 from __future__ import annotations
 
+from functools import partial
 from math import sqrt
 from typing import Final, Protocol
 
@@ -69,7 +70,7 @@ class FlowParams(msgspec.Struct, frozen=True, kw_only=True):
     """Long-run volatility in basis points per square root of a second, jumps included. C6: .35 to .66 a
     second, and 16 to 27 over 900 s, which is .53 to .90."""
     jump_share: float = 0.30
-    """Share of the variance that comes in jumps, 0 ... 1. With the next, chosen for C6's kurtosis, 30 to 58."""
+    """Share of the variance that comes in jumps, 0 ... 1. With the next, chosen for C6: kurtosis 30 to 58."""
     jump_every_s: float = 120.0
     """Mean time between two jumps, seconds."""
     regimes: tuple[float, ...] = (0.5, 0.9, 1.39)
@@ -403,8 +404,7 @@ class HouseMaker:
         for number, (outcome, order_id) in enumerate(old, start=1):
             if stage.entry.withdraw(HOUSE, order_id, stage.market.market_id, outcome):
                 gap = self._chance.between(params.house_cancel_gap_min_ns, params.house_cancel_gap_max_ns)
-                rest = old[number:]
-                stage.scheduler.after(gap, lambda: self._cancel(rest))
+                stage.scheduler.after(gap, partial(self._cancel, old[number:]))
                 return
 
 

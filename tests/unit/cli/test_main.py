@@ -74,10 +74,10 @@ def test_explain_shows_the_doctrines_worked_numbers(
 
 def test_explain_takes_settings_from_a_file_and_from_flags(capsys: pytest.CaptureFixture[str]) -> None:
     Path("mine.yaml").write_text("strategy:\n  base_spread: 0.04\n", encoding="utf-8")
-    flags = ("--inventory", "0", "--config", "mine.yaml")
-    assert explained(capsys, BOOK, *flags)["half_spread_micros"] == 20_000
-    flags = (*flags, "--set", "strategy.base_spread=0.06")
-    assert explained(capsys, BOOK, *flags)["half_spread_micros"] == 30_000
+    file = ("--inventory", "0", "--config", "mine.yaml")
+    assert explained(capsys, BOOK, *file)["half_spread_micros"] == 20_000
+    flag = ("--set", "strategy.base_spread=0.06")
+    assert explained(capsys, BOOK, *file, *flag)["half_spread_micros"] == 30_000
 
 
 def test_explain_leaves_our_own_orders_out(capsys: pytest.CaptureFixture[str]) -> None:
