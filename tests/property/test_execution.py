@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.kit import EXECUTION, Bench
@@ -14,8 +14,8 @@ from turbine_agent.model.markets import Outcome, Side, yes_direction
 from turbine_agent.model.units import SECOND, Nanos, Price, Qty
 from turbine_agent.strategy.view import Decision, TargetQuote
 
-PRICES = st.integers(400, 600).map(lambda tick: tick * 1_000)
-SIZES = st.integers(1, 20).map(lambda shares: shares * 1_000_000)
+PRICES = st.integers(494, 506).map(lambda tick: tick * 1_000)
+SIZES = st.integers(6, 12).map(lambda shares: shares * 1_000_000)
 
 targets = st.none() | st.tuples(PRICES, SIZES)
 orders = st.lists(
@@ -48,6 +48,7 @@ def carry_out(bench: Bench, plan: Plan) -> None:
         )
 
 
+@settings(max_examples=500)
 @given(bid=targets, ask=targets, orders=orders)
 def test_a_plan_carried_out_leaves_nothing_to_plan(
     bid: tuple[int, int] | None,

@@ -123,7 +123,9 @@ def damages(draw: st.DrawFn) -> tuple[bytes, bool]:
             case "set":
                 content[at] = draw(st.integers(0, 255))
             case "insert":
-                content[at:at] = draw(st.sampled_from([b"\n", b"-", b"NaN", b",", b"9" * 30, b'"', b"0", b"e9", b"{", b"\xff"]))
+                content[at:at] = draw(
+                    st.sampled_from([b"\n", b"-", b"NaN", b",", b"9" * 30, b'"', b"0", b"e9", b"{", b"\xff"])
+                )
             case "repeat":
                 content += content[at:]
             case "swap":
@@ -137,17 +139,23 @@ def damages(draw: st.DrawFn) -> tuple[bytes, bool]:
 
 
 SAMPLES = (
-    b'{"k":"meta","market_id":"0xab","asset":"BTC","open_ms":1700000100000,"close_ms":1700001000000,"outcome":1}\n'
-    b'{"k":"snap","t":1700000100004,"b":[["0.49","10"],["0.48","2.5"]],"a":[["0.51","10"]]}\n'
-    b'{"k":"book","t":1700000100250,"ns":17,"a":[["0.51","0"],["0.52","4"]]}\n'
-    b'{"k":"trade","t":1700000100251,"ns":17,"p":"0.51","q":"10","s":"buy"}\n',
-    b"close,ts,UpBid,UpBidLiquidity,UpAsk,UpAskLiquidity,DownBid,DownBidLiquidity,DownAsk,DownAskLiquidity\n"
-    b"1700001000,1700000100,0.49,1055.48,0.51,4489.93,0.47,966.35,0.48,1032.86\n"
-    b"1700001000,1700000999,0.0,0.0,0.01,14104.0,0.99,14210.92,0.0,0.0\n",
-    b"ts,ts_unix,btc_ticker,btc_yes_bid,btc_yes_ask,btc_floor_strike,btc_time_to_expiry,btc_ob_imbalance,"
-    b"btc_real_price,btc_error\n"
-    b"x,1771993400.5,T1,50,51,65434.98,399.5,-0.25,65440.1,\n"
-    b"x,1771993803,T1,99,100,65434.98,0.0,,65440.1,\n",
+    (
+        b'{"k":"meta","market_id":"0xab","asset":"BTC","open_ms":1700000100000,"close_ms":1700001000000,"outcome":1}\n'
+        b'{"k":"snap","t":1700000100004,"b":[["0.49","10"],["0.48","2.5"]],"a":[["0.51","10"]]}\n'
+        b'{"k":"book","t":1700000100250,"ns":17,"a":[["0.51","0"],["0.52","4"]]}\n'
+        b'{"k":"trade","t":1700000100251,"ns":17,"p":"0.51","q":"10","s":"buy"}\n'
+    ),
+    (
+        b"close,ts,UpBid,UpBidLiquidity,UpAsk,UpAskLiquidity,DownBid,DownBidLiquidity,DownAsk,DownAskLiquidity\n"
+        b"1700001000,1700000100,0.49,1055.48,0.51,4489.93,0.47,966.35,0.48,1032.86\n"
+        b"1700001000,1700000999,0.0,0.0,0.01,14104.0,0.99,14210.92,0.0,0.0\n"
+    ),
+    (
+        b"ts,ts_unix,btc_ticker,btc_yes_bid,btc_yes_ask,btc_floor_strike,btc_time_to_expiry,btc_ob_imbalance,"
+        b"btc_real_price,btc_error\n"
+        b"x,1771993400.5,T1,50,51,65434.98,399.5,-0.25,65440.1,\n"
+        b"x,1771993803,T1,99,100,65434.98,0.0,,65440.1,\n"
+    ),
 )
 
 

@@ -4,6 +4,7 @@ both sides, and every micro-dollar accounted for."""
 from __future__ import annotations
 
 from collections import defaultdict
+from functools import partial
 
 import msgspec
 from hypothesis import given
@@ -46,13 +47,16 @@ class Acts(msgspec.Struct, frozen=True):
 acts = st.builds(
     Acts,
     st.lists(st.integers(1, 4), max_size=4),
-    st.lists(st.tuples(st.sampled_from(["join", "cancel", "trade"]), st.integers(0, 9), st.integers(1, 6)), max_size=20),
+    st.lists(
+        st.tuples(st.sampled_from(["join", "cancel", "trade"]), st.integers(0, 9), st.integers(1, 6)),
+        max_size=20,
+    ),
 )
 
 
 @given(acts)
 def test_the_true_queue_ahead_of_us_is_never_longer_than_we_think(script: Acts) -> None:
-    """A level as it really is, order by order (0 is ours), beside the estimate that sees only its sum and trades."""
+    """A level as it is, order by order (0 is ours), beside the estimate that sees its sum and its trades."""
     ours = 5
     queue = [*script.ahead, 0]
     estimate = QueuePosition(sum(queue))
@@ -124,18 +128,20 @@ def scripts(draw: st.DrawFn) -> Script:
     frames: list[Frame] = []
     for second in range(0, 2 * draw(st.integers(1, 15)), 2):
         ts = Nanos((OPEN_S + second) * SECOND)
-        common = {"ts": ts, "market_id": MARKET_ID, "outcome": Outcome.YES}
+        yes = Outcome.YES
         match draw(st.sampled_from(["snapshot", "delta", "delta", "print"])):
             case "snapshot":
                 bids, asks = draw(books(qty_min=1))
-                frames.append(BookSnapshot(**common, bids=bids, asks=asks))
+                frames.append(BookSnapshot(ts=ts, market_id=MARKET_ID, outcome=yes, bids=bids, asks=asks))
             case "delta":
                 bids, asks = draw(books(qty_min=0))
-                frames.append(BookDelta(**common, bids=bids, asks=asks))
+                frames.append(BookDelta(ts=ts, market_id=MARKET_ID, outcome=yes, bids=bids, asks=asks))
             case _:
                 frames.append(
                     TradePrinted(
-                        **common,
+                        ts=ts,
+                        market_id=MARKET_ID,
+                        outcome=yes,
                         price=draw(prices),
                         qty=Qty(draw(st.integers(1, 9)) * MICROS),
                         taker_side=draw(st.sampled_from([*Side, None])),
@@ -192,7 +198,9 @@ def one_percent(liquidity: Liquidity, price: Price, qty: Qty) -> Money:
     return Money(notional(price, qty) // 100)
 
 
-def play(script: Script, *, cash: int, winner: Outcome = Outcome.YES) -> tuple[list[AnyEvent], RecordedExchange]:
+def play(
+    script: Script, *, cash: int, winner: Outcome = Outcome.YES
+) -> tuple[list[AnyEvent], RecordedExchange]:
     recording = RecordedMarket(
         market=Market(
             market_id=MARKET_ID,
@@ -221,10 +229,8 @@ def play(script: Script, *, cash: int, winner: Outcome = Outcome.YES) -> tuple[l
             nonce=number,
             expires_s=OPEN_S + 3600,
         )
-        order_id = OrderId(str(number))
-        scheduler.at(
-            (OPEN_S + wish.second) * SECOND, lambda order_id=order_id, terms=terms: exchange.place(order_id, terms)
-        )
+        place = partial(exchange.place, OrderId(str(number)), terms)
+        scheduler.at((OPEN_S + wish.second) * SECOND, place)
     scheduler.at((OPEN_S + 130) * SECOND, lambda: exchange.claim(MARKET_ID))
     while not exchange.is_finished:
         assert scheduler.step()
@@ -243,7 +249,8 @@ def test_both_sides_are_treated_alike(script: Script) -> None:
         return [(f.ts, f.order_id, f.price, f.qty, f.liquidity) for f in told_fills]
 
     flipped = [
-        (ts, order_id, complement(price), qty, liquidity) for ts, order_id, price, qty, liquidity in fills(script)
+        (ts, order_id, complement(price), qty, liquidity)
+        for ts, order_id, price, qty, liquidity in fills(script)
     ]
     assert fills(mirrored(script)) == flipped
 
@@ -269,7 +276,7 @@ def test_nothing_fills_beyond_its_limit_its_size_or_what_was_there(script: Scrip
 
 
 def offered(script: Script, ts: Nanos, side: Side) -> int:
-    """The most that our orders of one side could meet at an instant: the print, or the other side's whole book."""
+    """The most that our orders of one side could meet at an instant: the print, or the whole other side."""
     book: dict[Price, Qty] = {}
     for frame in script.frames:
         if frame.ts > ts:
@@ -308,7 +315,7 @@ def test_a_displayed_quantity_is_used_at_most_once(script: Script) -> None:
 
 @given(scripts(), st.sampled_from(Outcome), st.integers(0, 12 * MICROS) | st.just(RICH))
 def test_every_micro_dollar_is_accounted_for(script: Script, winner: Outcome, cash: int) -> None:
-    """Cash after the claim is what settled fills make of it, had each been bought or sold against the payout."""
+    """Cash after the claim is what settled fills make of it, each set against its payout."""
     told, exchange = play(script, cash=cash, winner=winner)
     settled = {
         event.fill_id

@@ -142,6 +142,21 @@ def test_the_end_of_a_market_cancels_what_is_left_and_claims_what_was_won() -> N
         assert MARKET.market_id not in talk.agent.store.markets
 
 
+def test_the_last_half_minute_shows_nothing_not_even_what_would_reduce() -> None:
+    with Talk(params(execution={"order_ttl_ns": 3_600 * SECOND})) as talk:
+        talk.ts = Nanos(MARKET.close_ts - 96 * SECOND)
+        bid, ask = talk.quote()
+        talk.fill(bid, "10")
+        talk.expect("cancel sell 10 YES at 0.51", "place sell 10 YES at 0.5", "place buy 10 YES at 0.48")
+        talk.cancelled(ask)
+        talk.accept(*talk.living())
+        talk.ts = Nanos(MARKET.close_ts - 31 * SECOND)
+        talk.hear(snapshot(talk.ts))
+        talk.expect("cancel buy 10 YES at 0.48")
+        talk.tick(1)
+        talk.expect("cancel sell 10 YES at 0.5")
+
+
 def test_the_last_seconds_only_reduce() -> None:
     with Talk() as talk:
         talk.ts = Nanos(MARKET.close_ts - 95 * SECOND)

@@ -18,7 +18,7 @@ class ExitCode(IntEnum):
     """What scripts may rely on."""
 
     DONE = 0
-    BUG = 1
+    FAILED = 1
     USAGE = 2
     CONFIG = 10
     INTERRUPTED = 130

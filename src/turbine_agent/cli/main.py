@@ -3,8 +3,8 @@
 * Text for people on standard output, or exactly one JSON object with --json; everything else, warnings and
   errors included, on standard error.
 * An error is one message: what, why, what to do. A traceback is shown with --debug only.
-* Exit codes: 0 done, 1 a bug in the agent, 2 the command or one of its input files makes no sense, 10 the
-  settings do not, 130 interrupted.
+* Exit codes: 0 done, 1 a bug in the agent or a failing system, 2 the command or one of its input files makes
+  no sense, 10 the settings do not, 130 interrupted.
 * `--help` answers at once: a command's own imports wait until it is run.
 """
 
@@ -21,7 +21,7 @@ from turbine_agent.cli.common import ExitCode, UsageError, complain
 app = typer.Typer(
     name="turbine-agent",
     help="Inventory-aware market making for binary prediction markets: deterministic, fail-closed.",
-    epilog="Exit codes: 0 done, 1 internal error, 2 usage or input, 10 configuration, 130 interrupted.",
+    epilog="Exit codes: 0 done, 1 failure, 2 usage or input, 10 configuration, 130 interrupted.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,  # rich's help pages cost 100 ms
@@ -69,9 +69,12 @@ def entry(arguments: list[str] | None = None) -> None:
             _leave(error, ExitCode.CONFIG, debug=debug)
         if debug:
             raise
+        if isinstance(error, OSError):
+            complain(f"error: the system refused: {error}\n  do: check space and permissions")
+            sys.exit(ExitCode.FAILED)
         complain(f"error: this is a bug in turbine-agent: {type(error).__name__}: {error}")
         complain("  do: run the same command with --debug and report what it shows")
-        sys.exit(ExitCode.BUG)
+        sys.exit(ExitCode.FAILED)
 
 
 def _leave(error: Exception, code: ExitCode, *, debug: bool) -> None:

@@ -33,11 +33,15 @@ def sim(
     from turbine_agent.cli.watch import report_run
     from turbine_agent.runtime.config import to_params
     from turbine_agent.runtime.simulate import SimulateOptions, simulate
+    from turbine_agent.simulation.recording import RecordingError
 
     params = to_params(settings_for(config, overrides).settings)
     _check_writable(record)
     options = SimulateOptions(seed=seed, markets=markets, record=record)
-    report_run(lambda watcher: simulate(params, options, watcher), json=json)
+    try:
+        report_run(lambda watcher: simulate(params, options, watcher), json=json)
+    except RecordingError as error:
+        raise UsageError(str(error)) from error
 
 
 def _check_writable(record: Path | None) -> None:

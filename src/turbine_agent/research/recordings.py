@@ -47,7 +47,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Annotated, BinaryIO, Final, Literal
+from typing import Annotated, BinaryIO, Final, Literal, Self
 
 import msgspec
 
@@ -92,7 +92,7 @@ CACHED_SIZES: Final = 1 << 16
 """Distinct sizes remembered while a market is read; most sizes of a market come again and again."""
 
 UNRESOLVED_AFTER: Final = 60 * SECOND
-"""A recording that ends longer than this before the close says nothing about the winner by its last quotes."""
+"""The last quotes of a recording that ends longer than this before the close say nothing about the winner."""
 
 DECIDED_BID: Final = Price(900_000)
 """A token bid at this in the last quotes has won."""
@@ -111,10 +111,10 @@ _AGAIN: Final = "Record or download the file again, or leave it out"
 def open_recordings(paths: Iterable[Path | str]) -> list[RecordedMarket]:
     """Every market recorded in these files and folders, sorted by open time.
 
-    A folder stands for all recordings below it whose names end in .jsonl, .csv or these with .gz; CSV files of
-    other contents are passed over there. Raises RecordingError if a path is missing, holds no recording, or
-    is malformed in those parts that are read here. A file reached by two paths is read once. A market whose
-    winner is not known is listed, with `winner` None.
+    A folder stands for all recordings below it whose names end in .jsonl, .csv or these with .gz; CSV files
+    of other contents are passed over there. Raises RecordingError if a path is missing, holds no recording,
+    or is malformed in those parts that are read here. A file reached by two paths is read once. A market
+    whose winner is not known is listed, with `winner` None.
     """
     found: list[RecordedMarket] = []
     seen: set[str] = set()
@@ -134,7 +134,7 @@ def open_recordings(paths: Iterable[Path | str]) -> list[RecordedMarket]:
             found += recordings
         if is_folder and len(found) == count and not known:
             raise RecordingError(
-                f"{path}: no recording in this folder. Name a folder with files that end in {', '.join(_SUFFIXES)}"
+                f"{path}: no recording in this folder. Name one with files that end in {', '.join(_SUFFIXES)}"
             )
     found.sort(key=lambda recording: (recording.market.open_ts, recording.market.market_id))
     return found
@@ -152,7 +152,7 @@ def _files_below(folder: Path) -> list[Path]:
 
 
 def _open_file(path: Path, *, is_optional: bool) -> list[RecordedMarket]:
-    """The markets in a file. If it is optional, a CSV file that is no recording is none; otherwise an error."""
+    """The markets in a file. A CSV file that is no recording has none if it is optional, else is an error."""
     first = next((line for _, line in _Lines(path)), None)
     if first is None:
         raise RecordingError(f"{path}: the file is empty. {_AGAIN}")
@@ -166,7 +166,7 @@ def _open_file(path: Path, *, is_optional: bool) -> list[RecordedMarket]:
     if is_optional and path.name.endswith((".csv", ".csv.gz")):
         return []
     raise RecordingError(
-        f"{path}:1: not a recording of a known format. Give a recording made by `turbine-agent record`, or one of "
+        f"{path}:1: not a recording of a known format. Give one made by `turbine-agent record`, or one of "
         "the formats that this project's documentation lists"
     )
 
@@ -201,8 +201,8 @@ def _in_order(frames: Iterator[tuple[int, Frame]], path: Path, close_ts: Nanos) 
             insort_right(waiting, frame, key=_ts)
         else:
             raise RecordingError(
-                f"{path}:{number}: time goes back by {(newest - ts) // MILLISECOND} ms. Sort the file by time, if it "
-                "is one recording at all"
+                f"{path}:{number}: time goes back by {(newest - ts) // MILLISECOND} ms. Sort the file, "
+                "if it is one recording at all"
             )
         while waiting[0].ts <= newest - REORDER:
             oldest = waiting.popleft()
@@ -268,12 +268,12 @@ class _Trade(msgspec.Struct, tag_field="k", tag="trade", omit_defaults=True, kw_
 
 _LINE: Final = msgspec.json.Decoder(_Meta | _Snap | _Book | _Trade)
 _UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
-"""All that the decoder raises: malformed or mistyped JSON, text that is not UTF-8, and nesting without an end."""
+"""All that the decoder raises: malformed or mistyped JSON, text that is not UTF-8, nesting without end."""
 _OUTCOMES: Final = (Outcome.YES, Outcome.NO)
 _TAKERS: Final = {"buy": Side.BUY, "sell": Side.SELL, None: None}
 _ONE_TOKEN: Final = (
     "Only one token's book was recorded: it is traded as YES, and the NO book is shown empty.",
-    "No trade prints were recorded, and orders added and removed between two frames are merged into one change.",
+    "No trade prints were recorded, and what was added and removed between two frames is merged into one.",
 )
 
 
@@ -408,10 +408,15 @@ _TOP_HEADER: Final = (
 )
 _TOP_SPAN: Final = 900 * SECOND
 _TOP_ASSUMPTIONS: Final = (
-    "The book is one level a side, polled once a second; what happened between two polls is not seen, and the two "
-    "tokens are polled one after the other.",
-    "The size at the best price is the sum of the best five levels. All of it would count as ahead of us, which is "
-    "pessimistic for orders that rest; for orders that take it shows more at the best price than there was.",
+    (
+        "The book is one level a side, polled once a second; what happened between two polls is not seen, "
+        "and the two tokens are polled one after the other."
+    ),
+    (
+        "The size at the best price is the sum of the best five levels: more stands ahead of an order that "
+        "joins than there was (pessimistic), and a large order that takes, or that the other side reaches, "
+        "meets more than there was (optimistic)."
+    ),
     "No trade prints were recorded.",
 )
 
@@ -545,8 +550,11 @@ _QUOTES_COLUMNS: Final = (
 _CLOSE_TOLERANCE: Final = 5 * SECOND
 """A row's own time and its time to expiry are taken some moments apart."""
 _QUOTES_ASSUMPTIONS: Final = (
-    f"Sizes were not recorded: a nominal depth of {NOMINAL_DEPTH // MICROS} shares is split between the best bid and "
-    "the best ask by the recorded imbalance (evenly where there is none, at least one share a side).",
+    (
+        f"Sizes were not recorded: a nominal depth of {NOMINAL_DEPTH // MICROS} shares is split between the "
+        "best bid and the best ask by the recorded imbalance (evenly where there is none, at least one share "
+        "a side)."
+    ),
     "The book is one level a side, polled every two seconds; what happened between two polls is not seen.",
     "Only YES quotes were recorded: the NO book is shown empty.",
     "No trade prints were recorded.",
@@ -865,7 +873,7 @@ class _Lines:
 
 
 def _pieces(file: BinaryIO, offset: int) -> Iterator[tuple[int, bytes]]:
-    """The contents from `offset` on, decompressed if need be, each piece with the offset of its gzip member."""
+    """The contents from `offset` on, decompressed if need be, each with the offset of its gzip member."""
     file.seek(offset)
     is_gzip = file.read(2) == b"\x1f\x8b"
     file.seek(offset)
@@ -903,9 +911,9 @@ class RecordingWriter:
         with RecordingWriter(path) as writer:
             writer.write(recording)
 
-    The file appears under its name when the block ends without an error, replacing an older one; until then it
-    is a hidden neighbour that ends in `.part`, and is removed if the block fails. The same recordings give the
-    same bytes: there is no time and no name in them. Files that are to be found in folders are named
+    The file appears under its name when the block ends without an error, replacing an older one; until then
+    it is a hidden neighbour that ends in `.part`, and is removed if the block fails. The same recordings give
+    the same bytes: there is no time and no name in them. Files that are to be found in folders are named
     `….jsonl.gz`. Raises RecordingError when the file cannot be written, or a recording cannot be expressed.
     """
 
@@ -914,7 +922,7 @@ class RecordingWriter:
         self._part = self._path.with_name(f".{self._path.name}.part")
         self._file: BinaryIO | None = None
 
-    def __enter__(self) -> RecordingWriter:
+    def __enter__(self) -> Self:
         try:
             self._file = self._part.open("wb")
         except OSError as error:

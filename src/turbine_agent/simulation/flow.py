@@ -41,7 +41,6 @@ from turbine_agent.model.units import (
     Nanos,
     Price,
     Qty,
-    ceil_to_tick,
     complement,
     floor_to_tick,
 )
@@ -375,10 +374,10 @@ class HouseMaker:
             fair = int(MICROS * (estimate if outcome is _YES else 1.0 - estimate))
             for side in _SIDES:
                 touch = self._stage.books[outcome].best_of_others(side.other, HOUSE)
-                best = behind_touch(side, fair - half if side is _BUY else fair + half, touch)
-                away = -1 if side is _BUY else 1
-                if not _CENT <= best <= complement(Price(_CENT)):
+                best = maker_price(side, fair, half, touch)
+                if best is None:
                     continue
+                away = -1 if side is _BUY else 1
                 qty = params.house_notional * MICROS // best
                 for level in range(params.house_levels):
                     price = best + away * level * params.house_step
@@ -453,9 +452,8 @@ class RetailMaker:
         quotes: list[Quote] = []
         for side in sides:
             touch = stage.books[outcome].best(side.other)
-            wanted = behind_touch(side, fair - half if side is _BUY else fair + half, touch)
-            price = floor_to_tick(wanted, _CENT) if side is _BUY else ceil_to_tick(wanted, _CENT)
-            if _CENT <= price <= complement(Price(_CENT)):
+            price = maker_price(side, fair, half, touch, tick=_CENT)
+            if price is not None:
                 quotes.append((outcome, side, price, chance.one_of(params.retail_sizes) * MICROS))
         return quotes
 
@@ -544,11 +542,22 @@ class InformedTakers:
         stage.take(account, outcome, side, limit, max(shares, dollar_qty(limit)))
 
 
-def behind_touch(side: Side, price: int, touch: Price | None) -> int:
-    """The price, or the nearest that does not meet the other side: a maker does not want to pay fees."""
-    if touch is None:
-        return price
-    return min(price, touch - 1) if side is _BUY else max(price, touch + 1)
+def maker_price(side: Side, fair: int, half: int, touch: Price | None, *, tick: int = 1) -> Price | None:
+    """Where a maker quotes one side: `half` away from fair, rounded away from it, between 1 and 99 cents.
+
+    Never where it would meet the other side's `touch`, since it does not want to pay fees. None when there is no
+    such price, or none that is on the right side of fair: nobody bids a cent for what is worth less. That makes
+    the book of a decided market one-sided, at a fair value of .99 (C1).
+    """
+    if side is _SELL:
+        mirrored_touch = None if touch is None else complement(touch)
+        price = maker_price(_BUY, MICROS - fair, half, mirrored_touch, tick=tick)
+        return None if price is None else complement(price)
+    if fair <= _CENT:
+        return None
+    highest = MICROS - _CENT if touch is None else min(MICROS - _CENT, touch - 1)
+    price = floor_to_tick(min(max(fair - half, _CENT), highest), tick)
+    return price if price >= _CENT else None
 
 
 def dollar_qty(price: int) -> int:

@@ -11,10 +11,10 @@ When does an order of ours fill?
 2. **Resting**, as maker at our own price, whenever a recorded change leaves the other side displaying
    quantity at our price or beyond it: at most that quantity, less what we have consumed of it before. Whoever
    quotes there would have met us first. A better price than ours is not credited.
-3. **Resting, by a print**, in recordings with trade prints: our order joins behind everything displayed at its
-   price (`simulation.queue_position`). A print at our price by a taker of the other side first consumes what
-   is ahead; the rest fills us. A print beyond our price fills us, up to its size: it could not have happened
-   with our order in the way. A print whose taker is not known counts only if it is beyond our price.
+3. **Resting, by a print**, in recordings with trade prints: our order joins behind everything displayed at
+   its price (`simulation.queue_position`). A print at our price by a taker of the other side first consumes
+   what is ahead; the rest fills us. A print beyond our price fills us, up to its size: it could not have
+   happened with our order in the way. A print whose taker is not known counts only if it is beyond ours.
 4. **Never otherwise.** Above all, our own level shrinking or disappearing fills nobody: it may all have been
    cancelled.
 
@@ -103,16 +103,18 @@ class RecordedParams(msgspec.Struct, frozen=True, kw_only=True):
 _ASSUMPTIONS = (
     "The recorded book does not react to our orders, and is taken to stand still between two frames.",
     "Orders that take execute at displayed prices, each displayed quantity once.",
-    "Resting orders fill at their own price, when the opposite side's recorded quotes reach it, up to the quantity "
-    "displayed there; a level of ours that shrinks fills nobody.",
+    (
+        "Resting orders fill at their own price, when the opposite side's recorded quotes reach it, up to "
+        "the quantity displayed there; a level of ours that shrinks fills nobody."
+    ),
 )
 _WITH_TRADES = (
-    "Where trade prints were recorded, resting orders also fill by prints: behind everything that was displayed at "
-    "their price when they joined, with cancels counted as behind us."
+    "Where trade prints were recorded, resting orders also fill by prints: behind everything that was "
+    "displayed at their price when they joined, with cancels counted as behind us."
 )
 _WITHOUT_TRADES = (
-    "Where no trade prints were recorded, there are no other fills: those in which the price only touched ours are "
-    "missed, those in which it went through are all counted, so results err on the bad side."
+    "Where no trade prints were recorded, there are no other fills: those in which the price only touched "
+    "ours are missed, those in which it went through are all counted, so results lean to the bad side."
 )
 
 
@@ -582,7 +584,7 @@ class _Book:
             self._follow(side, before)
 
     def _follow(self, side: int, prices: list[int]) -> None:
-        """Levels at these prices changed: what we consumed, and what is ahead of us, is at most what is left."""
+        """Levels at these prices changed: what we consumed and what is ahead is at most what is left."""
         levels, consumed = self.levels[side], self.consumed[side]
         if consumed:
             for price in prices:
@@ -607,7 +609,7 @@ class _Book:
         )
 
     def consume(self, side: int, order: _Order, qty: int) -> list[tuple[int, int]]:
-        """Use up to `qty` of what `side` displays within the order's limit; (price, qty), best price first."""
+        """Use up to `qty` of what `side` displays within the order's limit: (price, qty), best first."""
         levels, consumed = self.levels[side], self.consumed[side]
         taken: list[tuple[int, int]] = []
         for price in sorted(filter(order.reaches, levels), reverse=side == Side.BUY):

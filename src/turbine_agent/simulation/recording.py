@@ -39,7 +39,7 @@ class RecordedMarket(msgspec.Struct, frozen=True, kw_only=True):
     """In order of `ts`, all before the market's close, perhaps beginning before its open. May be iterated
     more than once; each time it is read anew, and raises RecordingError at the first thing that is wrong."""
     has_trades: bool
-    """Whether trade prints were recorded. Without them fills can only be inferred from the opposite quotes."""
+    """Whether trade prints were recorded. Without them fills are inferred from the opposite quotes alone."""
     label: str
     """Short name for people."""
     attribution: str = ""

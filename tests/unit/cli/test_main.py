@@ -273,6 +273,19 @@ def test_a_bug_is_told_in_one_message_and_with_debug_in_full(
         entry(["config", "check", "--debug"])
 
 
+def test_a_failing_system_is_no_bug_of_ours(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("turbine_agent.runtime.config.load", fail)
+    assert leave("config", "check") == 1
+    assert capsys.readouterr().err.startswith(
+        "error: the system refused: [Errno 28] No space left on device\n"
+    )
+
+
 def test_debug_shows_where_a_refusal_comes_from(capsys: pytest.CaptureFixture[str]) -> None:
     assert leave("--debug", "config", "check", "--config", "nothing.yaml") == 10
     err = capsys.readouterr().err

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from turbine_agent.model.units import UnitError
@@ -487,8 +487,11 @@ documents = st.one_of(
 )
 
 
+@settings(max_examples=400)
 @given(document=documents)
-@example(document="%YAML 1.1111111111111111111111111\n--- {}\n")
+@example(document=f"%YAML 1.{'1' * 5000}\n---\n{{}}\n")
+@example(document='risk: {pull_s: "\\UFFFFFFFF"}')
+@example(document="[" * 20_000)
 @example(document="\ufeffrisk:\n")
 @example(document="\ud800".encode("utf-8", "surrogatepass"))
 def test_whatever_stands_in_the_file_it_is_used_or_refused_by_a_config_error(

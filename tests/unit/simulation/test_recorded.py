@@ -53,7 +53,9 @@ def levels(text: str) -> tuple[Level, ...]:
     return tuple((Price(micros_from_text(price)), Qty(micros_from_text(qty))) for price, qty in pairs)
 
 
-def snap(second: float, bids: str, asks: str, outcome: Outcome = YES, market_id: MarketId = MARKET_ID) -> Frame:
+def snap(
+    second: float, bids: str, asks: str, outcome: Outcome = YES, market_id: MarketId = MARKET_ID
+) -> Frame:
     return BookSnapshot(
         ts=at(second), market_id=market_id, outcome=outcome, bids=levels(bids), asks=levels(asks)
     )
@@ -90,7 +92,9 @@ def one_percent_for_takers(liquidity: Liquidity, price: Price, qty: Qty) -> Mone
 class Run:
     """An exchange with a script of requests at given seconds after the open, and all that it told."""
 
-    def __init__(self, *recordings: RecordedMarket, cash: str = "1000", params: RecordedParams | None = None) -> None:
+    def __init__(
+        self, *recordings: RecordedMarket, cash: str = "1000", params: RecordedParams | None = None
+    ) -> None:
         self.events: list[AnyEvent] = []
         self.exchange = RecordedExchange(
             recordings, fee=one_percent_for_takers, initial_cash=Money(micros_from_text(cash)), params=params
@@ -205,13 +209,21 @@ def test_a_displayed_quantity_fills_once_however_often_it_is_shown() -> None:
 
 
 def test_only_what_is_added_to_a_used_level_fills_again() -> None:
-    run = Run(recording(QUIET, change(20, asks="0.49x4"), change(21, asks="0.49x3"), change(22, asks="0.49x5"), LAST))
+    run = Run(
+        recording(
+            QUIET, change(20, asks="0.49x4"), change(21, asks="0.49x3"), change(22, asks="0.49x5"), LAST
+        )
+    )
     run.place(10, BUY, "0.49", "10")
     assert run.finish().fills() == [("1", "0.49", "4", MAKER), ("1", "0.49", "2", MAKER)]
 
 
 def test_a_level_that_vanished_and_came_back_is_new() -> None:
-    run = Run(recording(QUIET, change(20, asks="0.49x4"), change(21, asks="0.49x0"), change(22, asks="0.49x4"), LAST))
+    run = Run(
+        recording(
+            QUIET, change(20, asks="0.49x4"), change(21, asks="0.49x0"), change(22, asks="0.49x4"), LAST
+        )
+    )
     run.place(10, BUY, "0.49", "10")
     assert run.finish().fills() == [("1", "0.49", "4", MAKER), ("1", "0.49", "4", MAKER)]
 
@@ -438,7 +450,9 @@ def test_a_cancelled_order_cannot_fill_and_cannot_be_cancelled_twice() -> None:
     run.do(12, lambda: run.exchange.cancel(order))
     run.finish()
     assert run.fills() == []
-    assert [event.reason for event in run.events if isinstance(event, OrderCancelled)] == [CancelReason.REQUESTED]
+    assert [event.reason for event in run.events if isinstance(event, OrderCancelled)] == [
+        CancelReason.REQUESTED
+    ]
     assert len(run.of(CancelUnknown)) == 1
 
 
