@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-
 from tests.property.naive_matching import NaiveBook
+
 from turbine_agent.model.ids import OrderId
 from turbine_agent.model.markets import Side
 from turbine_agent.model.units import Price, Qty

@@ -35,7 +35,7 @@ from turbine_agent.model.ids import MarketId, OrderId
 from turbine_agent.model.markets import Outcome, Side
 from turbine_agent.model.orders import Holding, OrderTerms
 from turbine_agent.model.units import MICROS, MILLISECOND, SECOND, Money, Nanos, Price, Qty
-from turbine_agent.simulation.exchange import SimulatedExchange, SimulationParams
+from turbine_agent.simulation.exchange import SimulatedExchange, SimulationParams, market_id_of
 from turbine_agent.simulation.flow import FlowParams
 from turbine_agent.simulation.scheduler import Scheduler
 
@@ -197,7 +197,7 @@ def test_the_next_market_opens_when_one_closes_with_the_end_price_as_its_strike(
 
 def test_the_first_market_waits_for_the_next_quarter_of_an_hour() -> None:
     floor = Floor(start=Nanos(OPEN + 1))
-    assert len(floor.exchange.market_records) == 0
+    assert not floor.exchange.book(market_id_of("BTC", Nanos(OPEN + 900 * SECOND), Nanos(900 * SECOND)), YES)
     floor.wait(900)
     assert floor.exchange.market_records[0].market.open_ts == OPEN + 900 * SECOND
 

@@ -191,6 +191,9 @@ class Agent:
         match event:
             case BookDelta(market_id=market_id) | BookSnapshot(market_id=market_id):
                 return self._on_book(market_id)
+            case TimerFired():
+                self._on_timer()
+                return bool(self.store.touched)
             case TradePrinted() | FeedHeartbeat():
                 return False
             case (
@@ -224,8 +227,6 @@ class Agent:
                 self._halt(Halt.FEED_LOST, detail)
             case GapDetected(detail=detail):
                 self._halt(Halt.GAP, detail)
-            case TimerFired():
-                self._on_timer()
             case OperatorRequested(action=action, reason=reason):
                 self._on_operator(action, reason)
             case _:

@@ -10,7 +10,6 @@ Levels are a dictionary a side; the best price is kept beside it, because almost
 from __future__ import annotations
 
 from collections.abc import Sequence
-from heapq import nlargest, nsmallest
 from typing import Final
 
 from turbine_agent.model.events import Level
@@ -75,11 +74,13 @@ class Book:
 
     def top_bids(self, count: int) -> list[Level]:
         """The best `count` bids, best first."""
-        return [(price, self.bids[price]) for price in nlargest(count, self.bids)]
+        bids = self.bids
+        return [(price, bids[price]) for price in sorted(bids, reverse=True)[:count]]
 
     def top_asks(self, count: int) -> list[Level]:
         """The best `count` asks, best first."""
-        return [(price, self.asks[price]) for price in nsmallest(count, self.asks)]
+        asks = self.asks
+        return [(price, asks[price]) for price in sorted(asks)[:count]]
 
 
 def judge(best_bid: Price | None, best_ask: Price | None, min_price: Price, max_price: Price) -> Reason | None:

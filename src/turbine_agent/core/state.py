@@ -168,6 +168,8 @@ class StateStore:
                 self._on_delta(event)
             case BookSnapshot():
                 self._on_snapshot(event)
+            case TimerFired():
+                self._on_timer()
             case TradePrinted() | FeedHeartbeat() | OperatorRequested():
                 pass
             case GapDetected(market_id=scope):
@@ -206,8 +208,6 @@ class StateStore:
             case FeedLost():
                 self.is_connected = False
                 self._lose_sync()
-            case TimerFired():
-                self._on_timer()
             case _:
                 assert_never(event)
 
@@ -348,6 +348,12 @@ class StateStore:
         if event.price > terms.price if terms.side is Side.BUY else event.price < terms.price:
             self._find(Halt.CONTRACT_BROKEN, f"order {event.order_id} is filled at a worse price than its own")
         is_full_already = order.state is OrderState.FILLED
+        fee_max = -(-event.price * event.qty * self._params.risk.fee_ppm // (MICROS * MICROS))
+        if event.fee > fee_max:
+            self._find(
+                Halt.CONTRACT_BROKEN,
+                f"fill {event.fill_id} cost {event.fee} micro-USDC, at most {fee_max} was reckoned with",
+            )
         order.cum_qty = Qty(min(terms.qty, cum_qty))
         order.fill_count += 1
         if not is_full_already:
@@ -522,4 +528,7 @@ def available_cash(ledger: Ledger) -> Money:
 
 
 def _is_sound(levels: tuple[Level, ...]) -> bool:
-    return all(0 < price < MICROS and 0 <= qty <= QTY_MAX for price, qty in levels)
+    for price, qty in levels:
+        if not (0 < price < MICROS and 0 <= qty <= QTY_MAX):
+            return False
+    return True

@@ -494,9 +494,7 @@ class SimulatedExchange:
         if taker == AGENT:
             ours.append(execution.taker_order_id)
             self._tell_fill(execution.taker_order_id, fill_id, price, qty, taker_fee, _TAKER)
-        delay = self._settlement_chance.between(
-            self.params.settlement_min_ns, self.params.settlement_max_ns
-        )
+        delay = self._settlement_chance.between(self.params.settlement_min_ns, self.params.settlement_max_ns)
         self._scheduler.after(delay, lambda: self._settle(fill_id, ours))
 
     def _tell_fill(

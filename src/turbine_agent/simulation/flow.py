@@ -165,7 +165,7 @@ class FlowParams(msgspec.Struct, frozen=True, kw_only=True):
     informed_eagerness: float = 0.012
     """Probability of acting at a step of the path at which something is mispriced."""
     informed_late_ns: Nanos = Nanos(120 * SECOND)
-    informed_late_boost: float = 3.0
+    informed_late_boost: float = 4.0
     """In this last part they are so many times as eager. C4: makers earn early and lose in the last two
     minutes."""
     informed_sizes: tuple[tuple[float, float], ...] = ((0.0, 2.0), (0.5, 6.0), (0.9, 20.0), (1.0, 40.0))
@@ -545,9 +545,9 @@ class InformedTakers:
 def maker_price(side: Side, fair: int, half: int, touch: Price | None, *, tick: int = 1) -> Price | None:
     """Where a maker quotes one side: `half` away from fair, rounded away from it, between 1 and 99 cents.
 
-    Never where it would meet the other side's `touch`, since it does not want to pay fees. None when there is no
-    such price, or none that is on the right side of fair: nobody bids a cent for what is worth less. That makes
-    the book of a decided market one-sided, at a fair value of .99 (C1).
+    Never where it would meet the other side's `touch`, since it does not want to pay fees. None when there is
+    no such price, or none on the right side of fair: nobody bids a cent for what is worth less. So the book
+    of a decided market becomes one-sided, at a fair value of .99 (C1).
     """
     if side is _SELL:
         mirrored_touch = None if touch is None else complement(touch)

@@ -567,6 +567,11 @@ def test_an_empty_file_is_refused(tmp_path: Path) -> None:
     assert "empty" in refused(write(tmp_path, "a.jsonl.gz", b"\n\n"))
 
 
+@pytest.mark.parametrize("content", [b"x", b"{"])
+def test_a_line_without_an_end_is_refused_before_it_fills_the_memory(tmp_path: Path, content: bytes) -> None:
+    assert "a line of more than" in refused(write(tmp_path, "a.csv", content * 1_100_000))
+
+
 @pytest.mark.parametrize("content", [b"a,b,c\n1,2,3\n", b"\x00\x01\x02", b"hello", b"\x1f\x8b but not gzip"])
 def test_an_unknown_format_is_refused(tmp_path: Path, content: bytes) -> None:
     assert refused(write(tmp_path, "a.csv", content)).startswith("FILE:1: ")

@@ -48,7 +48,7 @@ def test_every_machine_draws_these_numbers() -> None:
 
 
 def test_normal_draws_have_mean_0_and_variance_1() -> None:
-    """20,000 draws: the standard error of the mean is .007, of the variance .010; the bands are four of them."""
+    """20,000 draws: the standard errors are .007 and .010, the bands four of them."""
     chance = Chance("normal", 1)
     mean, variance = moments([chance.normal() for _ in range(20_000)])
     assert abs(mean) < 0.03

@@ -24,10 +24,16 @@ def test_a_market_has_one_name_in_every_run_and_no_two_share_one() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"markets": 0}, {"interval_ns": 0}, {"interval_ns": SECOND + 1}, {"order_life_min_s": 0}]
+    ("wrong", "why"),
+    [
+        ({"markets": 0}, "0 markets"),
+        ({"interval_ns": 0}, "markets of 0 ns"),
+        ({"interval_ns": SECOND + 1}, "whole seconds"),
+        ({"order_life_min_s": 0}, "order_life_min_s"),
+    ],
 )
-def test_impossible_parameters_are_refused(wrong: dict[str, int]) -> None:
-    with pytest.raises(ValueError, match="."):
+def test_impossible_parameters_are_refused(wrong: dict[str, int], why: str) -> None:
+    with pytest.raises(ValueError, match=why):
         msgspec.convert(wrong, SimulationParams)
 
 

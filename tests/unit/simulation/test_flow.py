@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from turbine_agent.model.ids import MarketId
 from turbine_agent.model.markets import Market, Side
 from turbine_agent.model.units import MICROS, SECOND, Nanos, Price
-from turbine_agent.simulation.flow import FlowParams, Oracle, PricePath, behind_touch, dollar_qty
+from turbine_agent.simulation.flow import FlowParams, Oracle, PricePath, dollar_qty, maker_price
 
 START = Nanos(1_769_904_000 * SECOND)
 STRIKE = 88_000_000_000
@@ -22,7 +24,7 @@ def path(params: FlowParams | None = None, *, seed: int = 1) -> PricePath:
 def returns(prices: PricePath, hours: int, step_s: int) -> list[float]:
     """Relative changes over `step_s`, in basis points."""
     points = [prices.at(START + s * SECOND) for s in range(0, hours * 3_600 + 1, step_s)]
-    return [(b / a - 1) * 1e4 for a, b in zip(points, points[1:], strict=False)]
+    return [(b / a - 1) * 1e4 for a, b in pairwise(points)]
 
 
 def mean_power(values: list[float], power: int) -> float:
@@ -54,8 +56,8 @@ def test_every_machine_walks_this_path() -> None:
 def test_the_paths_shape_is_that_of_bitcoin() -> None:
     """30 hours: 108,000 seconds and 120 quarters of an hour.
 
-    Calibration, section 6: 1 s sd .35 to .66 bp, excess kurtosis 30 to 58, 900 s sd 16 to 27 bp. Standard errors
-    here are about .01 bp, 8 (dominated by the largest jumps), and 1.2 bp.
+    Calibration, section 6: 1 s sd .35 to .66 bp, excess kurtosis 30 to 58, 900 s sd 16 to 27 bp. Standard
+    errors here are about .01 bp, 8 (dominated by the largest jumps), and 1.2 bp.
     """
     prices = path(seed=3)
     seconds, quarters = returns(prices, 30, 1), returns(prices, 30, 900)
@@ -109,8 +111,26 @@ def test_a_dollars_worth_is_the_smallest_that_is_a_dollar(price: int) -> None:
     assert price * (qty - 1) // MICROS < MICROS
 
 
-def test_a_maker_stays_behind_the_other_side() -> None:
-    assert behind_touch(Side.BUY, 500_000, Price(500_000)) == 499_999
-    assert behind_touch(Side.SELL, 500_000, Price(500_000)) == 500_001
-    assert behind_touch(Side.BUY, 500_000, Price(500_001)) == 500_000
-    assert behind_touch(Side.BUY, 500_000, None) == 500_000
+@pytest.mark.parametrize(
+    ("fair", "touch", "tick", "bid"),
+    [
+        (500_000, None, 1, 490_000),
+        (504_321, None, 10_000, 490_000),
+        (500_000, 500_000, 1, 490_000),
+        (500_000, 490_000, 1, 489_999),
+        (500_000, 490_000, 10_000, 480_000),
+        (15_000, None, 1, 10_000),
+        (10_000, None, 1, None),
+        (15_000, 10_000, 1, None),
+        (999_999, None, 1, 989_999),
+        (1_100_000, None, 1, 990_000),
+    ],
+)
+def test_a_maker_quotes_away_from_fair_and_behind_the_other_side(
+    fair: int, touch: int | None, tick: int, bid: int | None
+) -> None:
+    found = maker_price(Side.BUY, fair, 10_000, None if touch is None else Price(touch), tick=tick)
+    assert found == bid
+    mirrored = None if touch is None else Price(MICROS - touch)
+    ask = maker_price(Side.SELL, MICROS - fair, 10_000, mirrored, tick=tick)
+    assert ask == (None if bid is None else MICROS - bid)
