@@ -1,4 +1,5 @@
-"""One construction site for each component the tests build, so that an option spelled out in a test means something.
+"""One construction site for each component the tests build, so that an option spelled out in a test means
+something.
 
 Amounts are given as text ("0.49") and become integers here.
 """

@@ -353,7 +353,10 @@ def main(names: list[str]) -> int:
     for number, bug in enumerate(chosen, 1):
         caught = is_caught(bug)
         unseen += not caught
-        print(f"{number:3}/{len(chosen)}  {'caught' if caught else 'UNSEEN'}  {bug.name}  by {bug.caught_by}", flush=True)
+        print(
+            f"{number:3}/{len(chosen)}  {'caught' if caught else 'UNSEEN'}  {bug.name}  by {bug.caught_by}",
+            flush=True,
+        )
     print(f"{len(chosen) - unseen} of {len(chosen)} planted bugs caught")
     return 1 if unseen else 0
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from tests.kit import EXECUTION, Bench
+
 from turbine_agent.core.orders import OrderState
 from turbine_agent.execution.engine import ExecutionEngine, Plan
 from turbine_agent.model.commands import CancelOrder
@@ -19,7 +19,8 @@ SIZES = st.integers(6, 12).map(lambda shares: shares * 1_000_000)
 
 targets = st.none() | st.tuples(PRICES, SIZES)
 orders = st.lists(
-    st.tuples(st.sampled_from(Side), PRICES, SIZES, st.integers(0, 100), st.booleans(), st.booleans()), max_size=5
+    st.tuples(st.sampled_from(Side), PRICES, SIZES, st.integers(0, 100), st.booleans(), st.booleans()),
+    max_size=5,
 )
 
 
@@ -29,23 +30,15 @@ def decision_of(bid: tuple[int, int] | None, ask: tuple[int, int] | None) -> Dec
             return None
         return TargetQuote(outcome=Outcome.YES, side=side, price=Price(quote[0]), qty=Qty(quote[1]))
 
-    return Decision(
-        bid=target(Side.BUY, bid), ask=target(Side.SELL, ask), bid_reason=None, ask_reason=None
-    )
+    return Decision(bid=target(Side.BUY, bid), ask=target(Side.SELL, ask), bid_reason=None, ask_reason=None)
 
 
 def carry_out(bench: Bench, plan: Plan) -> None:
     for order in plan.cancels:
-        bench.store.record(
-            CancelOrder(order_id=order.order_id, market_id=order.terms.market_id), bench.ts
-        )
-        bench.store.apply(
-            OrderCancelled(ts=bench.ts, order_id=order.order_id, reason=CancelReason.REQUESTED)
-        )
+        bench.store.record(CancelOrder(order_id=order.order_id, market_id=order.terms.market_id), bench.ts)
+        bench.store.apply(OrderCancelled(ts=bench.ts, order_id=order.order_id, reason=CancelReason.REQUESTED))
     for draft in plan.drafts:
-        bench.place(
-            draft.side, draft.price, draft.qty, expires_in_s=draft.expires_s - bench.ts // SECOND
-        )
+        bench.place(draft.side, draft.price, draft.qty, expires_in_s=draft.expires_s - bench.ts // SECOND)
 
 
 @settings(max_examples=500)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from hypothesis import given
 from hypothesis import strategies as st
-
 from tests.kit import MARKET, Bench, params
+
 from turbine_agent.model.events import MarketResolved, SettlementStatus, SettlementUpdated
 from turbine_agent.model.ids import FillId, OrderId
 from turbine_agent.model.markets import Outcome, Side
@@ -17,7 +19,12 @@ SIDES = st.sampled_from(Side)
 steps = st.lists(
     st.one_of(
         st.tuples(
-            st.just("fill"), OUTCOMES, SIDES, st.integers(1, 999_999), st.integers(1, 10**8), st.integers(0, 9_999)
+            st.just("fill"),
+            OUTCOMES,
+            SIDES,
+            st.integers(1, 999_999),
+            st.integers(1, 10**8),
+            st.integers(0, 9_999),
         ),
         st.tuples(st.just("settle"), st.integers(0, 20), st.sampled_from(SettlementStatus)),
         st.tuples(st.just("mark"), st.integers(1, 999_999), st.integers(0, 8)),
@@ -32,18 +39,24 @@ class NaiveAccount:
     def __init__(self) -> None:
         self.flows: dict[tuple[OrderId, FillId], tuple[int, int, int]] = {}
 
-    def book(self, key: tuple[OrderId, FillId], outcome: Outcome, side: Side, price: int, qty: int, fee: int) -> None:
+    def book(
+        self, key: tuple[OrderId, FillId], outcome: Outcome, side: Side, price: int, qty: int, fee: int
+    ) -> None:
         value = price * qty // MICROS
         tokens = qty if side is Side.BUY else -qty
         cash = (-value if side is Side.BUY else value) - fee
-        self.flows[key] = (cash, tokens if outcome is Outcome.YES else 0, tokens if outcome is Outcome.NO else 0)
+        self.flows[key] = (
+            cash,
+            tokens if outcome is Outcome.YES else 0,
+            tokens if outcome is Outcome.NO else 0,
+        )
 
     def worth_if(self, winner: Outcome) -> int:
         return sum(cash + (yes if winner is Outcome.YES else no) for cash, yes, no in self.flows.values())
 
 
 @given(steps=steps, winner=OUTCOMES)
-def test_ledger_conserves_cash_and_shares_and_explains_its_profit(steps: list[tuple], winner: Outcome) -> None:  # type: ignore[type-arg]
+def test_ledger_conserves_cash_and_shares_and_explains_its_profit(steps: list[Any], winner: Outcome) -> None:
     bench = Bench(params())
     account = bench.state.account
     naive = NaiveAccount()
@@ -59,9 +72,7 @@ def test_ledger_conserves_cash_and_shares_and_explains_its_profit(steps: list[tu
             key = pending.pop(step[1] % len(pending))
             if step[2] is SettlementStatus.REVERSED:
                 del naive.flows[key]
-            bench.store.apply(
-                SettlementUpdated(ts=bench.ts, order_id=key[0], fill_id=key[1], status=step[2])
-            )
+            bench.store.apply(SettlementUpdated(ts=bench.ts, order_id=key[0], fill_id=key[1], status=step[2]))
         elif step[0] == "mark":
             bench.ts = Nanos(bench.ts + step[2] * SECOND)
             account.move_mark(Price(step[1]), bench.ts, 5 * SECOND)

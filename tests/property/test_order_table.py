@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from tests.kit import Bench
+
 from turbine_agent.core.orders import LIVING, TABLE, Order, OrderState, OrderTableError, Report
 from turbine_agent.model.events import (
     AnyEvent,
@@ -59,7 +59,9 @@ def test_no_answer_never_ends_an_order() -> None:
 
 def test_a_report_that_cannot_come_raises() -> None:
     bench = Bench()
-    order = Order(bench.place(Side.BUY, 490_000, 10), bench.store.orders[bench.place(Side.BUY, 1, 1)].terms, bench.ts)
+    order = Order(
+        bench.place(Side.BUY, 490_000, 10), bench.store.orders[bench.place(Side.BUY, 1, 1)].terms, bench.ts
+    )
     with pytest.raises(OrderTableError, match="is intent and was reported accepted"):
         order.report(Report.ACCEPTED, bench.ts)
 

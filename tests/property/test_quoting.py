@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import msgspec
 from hypothesis import assume, given
 from hypothesis import strategies as st
-
 from tests.kit import STRATEGY
+
 from turbine_agent.model.units import MICROS, Price, Qty
 from turbine_agent.strategy.engine import Doctrine, decide
-
-import msgspec
 
 TICKS = st.sampled_from([100, 1_000, 5_000, 10_000])
 touches = st.tuples(st.integers(1, 999_998), st.integers(1, 400_000)).map(
@@ -18,7 +17,9 @@ touches = st.tuples(st.integers(1, 999_998), st.integers(1, 400_000)).map(
 inventories = st.integers(-200_000_000, 200_000_000)
 
 
-def quotes(bid: int, ask: int, lean: int, inventory: int, tick: int, *, in_drawdown: bool = False) -> Doctrine:
+def quotes(
+    bid: int, ask: int, lean: int, inventory: int, tick: int, *, in_drawdown: bool = False
+) -> Doctrine:
     return decide(
         best_bid=Price(bid),
         best_ask=Price(ask),
@@ -39,7 +40,10 @@ def test_the_mirrored_book_gets_the_mirrored_quotes(
     ours = quotes(bid, ask, lean, inventory, tick, in_drawdown=soft)
     mirrored = quotes(MICROS - ask, MICROS - bid, -lean, -inventory, tick, in_drawdown=soft)
     assert (ours.bid, ours.ask) == (MICROS - mirrored.ask, MICROS - mirrored.bid)
-    assert (ours.guarded_bid, ours.guarded_ask) == (MICROS - mirrored.guarded_ask, MICROS - mirrored.guarded_bid)
+    assert (ours.guarded_bid, ours.guarded_ask) == (
+        MICROS - mirrored.guarded_ask,
+        MICROS - mirrored.guarded_bid,
+    )
     assert (ours.size, ours.in_extremes, ours.half2) == (mirrored.size, mirrored.in_extremes, mirrored.half2)
     assert (ours.skew2, ours.overlay2) == (-mirrored.skew2, -mirrored.overlay2)
 
@@ -59,7 +63,9 @@ def test_a_guarded_quote_never_meets_the_other_sides_touch(
 
 
 @given(touch=touches, inventory=inventories, more=st.integers(1, 100_000_000), tick=TICKS)
-def test_more_inventory_never_raises_a_quote(touch: tuple[int, int], inventory: int, more: int, tick: int) -> None:
+def test_more_inventory_never_raises_a_quote(
+    touch: tuple[int, int], inventory: int, more: int, tick: int
+) -> None:
     bid, ask = touch
     less, greater = quotes(bid, ask, 0, inventory, tick), quotes(bid, ask, 0, inventory + more, tick)
     assert greater.bid <= less.bid

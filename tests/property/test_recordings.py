@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import re
 import tempfile
+from decimal import Decimal
 from pathlib import Path
 
 from hypothesis import given
@@ -12,8 +14,18 @@ from hypothesis import strategies as st
 from turbine_agent.model.events import BookDelta, BookSnapshot, Level, TradePrinted
 from turbine_agent.model.ids import MarketId
 from turbine_agent.model.markets import Market, Outcome, Side
-from turbine_agent.model.units import MILLISECOND, PRICE_MAX, QTY_MAX, SECOND, Nanos, Price, Qty
-from turbine_agent.research.recordings import RecordingWriter, open_recordings
+from turbine_agent.model.units import (
+    MILLISECOND,
+    PRICE_MAX,
+    QTY_MAX,
+    SECOND,
+    Nanos,
+    Price,
+    Qty,
+    UnitError,
+    micros_from_text,
+)
+from turbine_agent.research.recordings import RecordingWriter, _micros, open_recordings
 from turbine_agent.simulation.recording import Frame, RecordedMarket, RecordingError
 
 OPEN_MS = 1_700_000_100_000
@@ -105,6 +117,26 @@ def test_what_is_written_is_what_is_read(markets: list[RecordedMarket]) -> None:
         read = open_recordings([path])
         assert len(read) == len(markets)
         assert all(map(same, read, markets))
+
+
+@given(
+    st.one_of(
+        st.from_regex(r"[0-9]{0,9}(\.[0-9]{0,8})?", fullmatch=True),
+        st.from_regex(r"[1-9][0-9]{11,14}(\.[0-9]{1,6})?", fullmatch=True),
+        st.text("0129.\u0663", max_size=5),
+        st.text("0123456789.-+eE_ aN\u0663", max_size=12),
+        st.integers(0, QTY_MAX).map(lambda micros: f"{micros // 10**6}.{micros % 10**6:06d}"),
+    )
+)
+def test_a_number_is_read_exactly_or_not_at_all(text: str) -> None:
+    """Whatever the fast way accepts, the slow and general way of `units` reads as the same number."""
+    try:
+        micros = _micros(text)
+    except UnitError:
+        assert re.fullmatch(r"[0-9]+(\.[0-9]{1,6})?", text) is None or Decimal(text).scaleb(6) > QTY_MAX
+    else:
+        assert re.fullmatch(r"[0-9]+(\.[0-9]+)?", text)
+        assert micros == micros_from_text(text)
 
 
 @st.composite

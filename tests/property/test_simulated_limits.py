@@ -1,10 +1,12 @@
-"""Law: no path in the simulator ever loses more than the limit, with small limits, bad luck and failing settlements."""
+"""Law: no path in the simulator ever loses more than the limit, with small limits, bad luck and failing
+settlements.
+"""
 
 from __future__ import annotations
 
 import pytest
-
 from tests.kit import params
+
 from turbine_agent.core.agent import Agent
 from turbine_agent.model.units import MICROS, SECOND, Money, Nanos
 from turbine_agent.runtime.audit import Auditor

@@ -6,8 +6,8 @@ from itertools import product
 
 from hypothesis import given
 from hypothesis import strategies as st
-
 from tests.kit import MARKET, Bench, params
+
 from turbine_agent.core.orders import FILLS_PER_ORDER_MAX
 from turbine_agent.model.events import MarketResolved, SettlementStatus, SettlementUpdated
 from turbine_agent.model.markets import Outcome, Side
@@ -127,18 +127,20 @@ def test_no_sequence_of_part_fills_loses_more_than_the_worst_case_said_before(
     pieces: list[tuple[int, int, bool, bool]],
     winner: Outcome,
 ) -> None:
-    """Part-fills of any size, rounded as the exchange does, the highest fee on each, settled or undone in any mix."""
+    """Part-fills of any size, rounded as the exchange does, the highest fee on each, settled or undone in any
+    mix.
+    """
     fee_ppm = 10_000
     bench = Bench(params(risk={"fee_ppm": fee_ppm}))
     ids = [bench.place(side, price, qty, outcome=outcome) for outcome, side, price, qty in orders]
     ceiling = market_worst_case(bench.state, fee_ppm)
     for index, size, settles, is_undone in pieces:
         order = bench.store.orders[ids[index % len(ids)]]
-        size = min(size, order.leaves_qty)
-        if not size:
+        piece = min(size, order.leaves_qty)
+        if not piece:
             continue
-        fee = -(-order.terms.price * size * fee_ppm // (MICROS * MICROS))
-        fill_id = bench.fill(order.order_id, size, fee=fee)
+        fee = -(-order.terms.price * piece * fee_ppm // (MICROS * MICROS))
+        fill_id = bench.fill(order.order_id, piece, fee=fee)
         assert market_worst_case(bench.state, fee_ppm) <= ceiling
         if settles:
             status = SettlementStatus.REVERSED if is_undone else SettlementStatus.SETTLED
@@ -160,9 +162,7 @@ def test_an_order_that_reduces_a_settled_holding_never_raises_the_worst_case(
     order_id = bench.place(Side.BUY, price, inventory)
     fill_id = bench.fill(order_id, inventory)
     bench.store.apply(
-        SettlementUpdated(
-            ts=bench.ts, order_id=order_id, fill_id=fill_id, status=SettlementStatus.SETTLED
-        )
+        SettlementUpdated(ts=bench.ts, order_id=order_id, fill_id=fill_id, status=SettlementStatus.SETTLED)
     )
     before = market_worst_case(bench.state, 0)
     bench.place(Side.SELL, exit_price, max(1, inventory * share // 100))

@@ -5,17 +5,19 @@
     talk.hear(snapshot(talk.ts, ...))
     talk.expect("place buy 10 YES at 0.49", "place sell 10 YES at 0.51")
 
-Commands are compared as sentences. Routine ones (timers, reads, subscriptions) are left out unless a test asks for
-them with `expect_routine`. Whatever the agent asked for has to be expected before the next thing is told: a
-forgotten expectation fails the scenario, and so does one that was never made when it ends. A mismatch prints the
-whole conversation.
+Commands are compared as sentences. Routine ones (timers, reads, subscriptions) are left out unless a test
+asks for them with `expect_routine`. Whatever the agent asked for has to be expected before the next thing is
+told: a forgotten expectation fails the scenario, and so does one that was never made when it ends. A mismatch
+prints the whole conversation.
 """
 
 from __future__ import annotations
 
 from types import TracebackType
+from typing import Self
 
 from tests.kit import MARKET, T0, params, snapshot
+
 from turbine_agent.core.agent import Agent
 from turbine_agent.core.orders import Order
 from turbine_agent.model.commands import (
@@ -72,10 +74,12 @@ class Talk:
         self.routine: list[str] = []
         self._log: list[str] = []
 
-    def __enter__(self) -> Talk:
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if kind is None:
             self._nothing_left("the scenario ended")
 
@@ -142,9 +146,7 @@ class Talk:
         self.hear(*(OrderAccepted(ts=self.ts, order_id=order_id) for order_id in order_ids))
 
     def cancelled(self, *order_ids: OrderId) -> None:
-        self.hear(
-            *(OrderCancelled(ts=self.ts, order_id=i, reason=CancelReason.REQUESTED) for i in order_ids)
-        )
+        self.hear(*(OrderCancelled(ts=self.ts, order_id=i, reason=CancelReason.REQUESTED) for i in order_ids))
 
     def fill(self, order_id: OrderId, shares: str, *, fill_id: str = "f1", at: int | None = None) -> None:
         terms = self.orders[order_id].terms
@@ -184,7 +186,9 @@ class Talk:
     def expect(self, *sentences: str) -> None:
         """What the agent has asked for since the last expectation, routine left out, in this order."""
         asked, self._unexpected = self._unexpected, []
-        assert asked == list(sentences), self._story(f"expected {list(sentences)}, the agent asked for {asked}")
+        assert asked == list(sentences), self._story(
+            f"expected {list(sentences)}, the agent asked for {asked}"
+        )
 
     def expect_nothing(self) -> None:
         self.expect()
@@ -200,6 +204,10 @@ class Talk:
     def living(self) -> tuple[OrderId, ...]:
         """Our living orders, oldest first."""
         return tuple(order.order_id for order in self.agent.store.living_orders())
+
+    def state(self) -> str:
+        """The agent's state."""
+        return self.agent.state.value
 
     def why(self) -> tuple[str, str]:
         """Why there is no bid, and no ask; empty when there is."""

@@ -1,12 +1,13 @@
-"""Failing closed: whatever is inconsistent, everything is cancelled, proven gone, and read anew before the next quote."""
+"""Failing closed: whatever is inconsistent, everything is cancelled, proven gone, and read anew before the
+next quote.
+"""
 
 from __future__ import annotations
 
 import pytest
-
 from tests.kit import MARKET, params, snapshot
 from tests.scenario.playbook import CASH, Talk
-from turbine_agent.core.agent import AgentState
+
 from turbine_agent.core.orders import OrderState
 from turbine_agent.model.events import (
     AnyEvent,
@@ -35,7 +36,7 @@ def test_a_lost_feed_cancels_everything_and_comes_back_through_a_full_resync() -
         bid, ask = talk.quote()
         talk.hear(FeedLost(ts=talk.ts, detail="closed with 1006"))
         talk.expect("alert warning: feed_lost", "cancel all")
-        assert talk.agent.state is AgentState.HALTED
+        assert talk.state() == "halted"
         assert talk.why() == ("", "")  # Until the cancels are confirmed the two are still working.
         talk.cancelled(bid, ask)
         assert talk.why() == ("halted", "halted")
@@ -44,12 +45,12 @@ def test_a_lost_feed_cancels_everything_and_comes_back_through_a_full_resync() -
         talk.expect_nothing()  # Proven empty, but not connected.
         talk.hear(FeedConnected(ts=talk.ts))
         talk.tick(0.25)
-        assert talk.agent.state is AgentState.SYNCING
+        assert talk.state() == "syncing"
         talk.hear(snapshot(talk.ts))
         talk.expect_nothing()
         talk.sync()
         talk.expect_nothing()  # The book has to be newer than the start of the sync, too.
-        assert talk.agent.state is AgentState.QUOTING
+        assert talk.state() == "quoting"
         talk.ts = Nanos(talk.ts + SECOND)
         talk.hear(snapshot(talk.ts))
         talk.expect("place buy 10 YES at 0.49", "place sell 10 YES at 0.51")
@@ -68,7 +69,7 @@ def test_five_seconds_of_silence_are_found_by_a_timer_and_not_by_a_message() -> 
         talk.expect("cancel all")  # Again and again, until it is proven.
         talk.cancelled(bid, ask)
         talk.listed()
-        assert talk.agent.state is AgentState.SYNCING
+        assert talk.state() == "syncing"
 
 
 @pytest.mark.parametrize("named", [MARKET.market_id, None])
@@ -107,9 +108,9 @@ def test_a_halt_is_not_over_until_an_empty_list_was_asked_for_after_the_cancel()
         talk.expect("alert warning: gap", "cancel all")
         talk.cancelled(bid, ask)
         talk.listed(asked_ts=before)
-        assert talk.agent.state is AgentState.HALTED
+        assert talk.state() == "halted"
         talk.listed(asked_ts=talk.ts)
-        assert talk.agent.state is AgentState.SYNCING
+        assert talk.state() == "syncing"
 
 
 def test_an_order_without_an_answer_is_unknown_counts_and_three_of_them_halt() -> None:
@@ -134,7 +135,7 @@ def test_an_order_without_an_answer_is_unknown_counts_and_three_of_them_halt() -
         for _ in range(2):
             talk.ts = Nanos(talk.ts + SECOND)
             talk.listed()
-        assert talk.agent.state is AgentState.SYNCING
+        assert talk.state() == "syncing"
         assert talk.living() == (bid, ask)
         for _ in range(8):
             talk.sync()
@@ -170,14 +171,14 @@ def test_an_order_of_ours_that_we_did_not_send_latches() -> None:
         )
         talk.hear(OpenOrdersRead(ts=talk.ts, asked_ts=talk.ts, orders=(foreign,)))
         talk.expect("alert critical: foreign_order", "cancel all")
-        assert talk.agent.state is AgentState.LATCHED
+        assert talk.state() == "latched"
         talk.cancelled(bid, ask)
         talk.listed()
         for _ in range(10):
             talk.tick(1)
-        assert talk.agent.state is AgentState.LATCHED
+        assert talk.state() == "latched"
         talk.hear(OperatorRequested(ts=talk.ts, action=OperatorAction.RESUME, reason="my other bot, stopped"))
-        assert talk.agent.state is AgentState.SYNCING
+        assert talk.state() == "syncing"
 
 
 def test_a_fill_beyond_the_size_of_its_order_latches_and_is_booked() -> None:
@@ -217,10 +218,10 @@ def test_a_holding_that_differs_twice_halts_and_one_in_settlement_does_not() -> 
         talk.expect("alert warning: position_mismatch", "cancel all")
         talk.cancelled(bid, ask)
         talk.listed()
-        assert talk.agent.state is AgentState.HALTED
+        assert talk.state() == "halted"
         talk.ts = Nanos(talk.ts + SECOND)
         talk.hear(holding(0))
-        assert talk.agent.state is AgentState.SYNCING
+        assert talk.state() == "syncing"
 
 
 def test_a_balance_that_differs_twice_halts() -> None:
@@ -247,13 +248,13 @@ def test_the_third_mismatch_needs_a_person() -> None:
             talk.hear(BalanceRead(ts=talk.ts, asked_ts=talk.ts, cash=CASH))
             if count < 2:
                 talk.sync()
-                assert talk.agent.state is AgentState.QUOTING
-        assert talk.agent.state is AgentState.LATCHED
+                assert talk.state() == "quoting"
+        assert talk.state() == "latched"
 
 
 def test_a_hard_drawdown_latches_until_a_person_resumes() -> None:
     with Talk(params(risk={"soft_drawdown": 400_000, "hard_drawdown": 800_000})) as talk:
-        bid, ask = talk.quote()
+        bid, _ask = talk.quote()
         talk.fill(bid, "10")
         talk.expect("cancel sell 10 YES at 0.51", "place sell 10 YES at 0.5", "place buy 10 YES at 0.48")
         talk.accept(*talk.living())
@@ -265,15 +266,15 @@ def test_a_hard_drawdown_latches_until_a_person_resumes() -> None:
         assert talk.agent.denied == {Reason.SELF_CROSS: 1}
         talk.hear(snapshot(talk.ts, [("0.40", "10")], [("0.42", "10")]))
         talk.expect("alert critical: hard_drawdown", "cancel all")
-        assert talk.agent.state is AgentState.LATCHED
+        assert talk.state() == "latched"
         talk.cancelled(*talk.living())
         talk.listed()
         for _ in range(5):
             talk.tick(1)
-        assert talk.agent.state is AgentState.LATCHED
+        assert talk.state() == "latched"
         talk.hear(OperatorRequested(ts=talk.ts, action=OperatorAction.RESUME, reason="seen it"))
         talk.sync()
-        assert talk.agent.state is AgentState.QUOTING
+        assert talk.state() == "quoting"
         assert Halt.HARD_DRAWDOWN not in talk.agent.halts
 
 
@@ -288,7 +289,7 @@ def test_a_persons_halt_latches_and_stop_is_final() -> None:
         talk.listed()
         talk.hear(OperatorRequested(ts=talk.ts, action=OperatorAction.RESUME, reason="no"))
         talk.tick(1)
-        assert talk.agent.state is AgentState.STOPPED
+        assert talk.state() == "stopped"
 
 
 def test_a_stale_book_is_not_quoted_and_a_quiet_one_is_confirmed_in_time() -> None:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from tests.kit import MARKET, NEXT_MARKET, params, snapshot
 from tests.scenario.playbook import Talk
-from turbine_agent.core.agent import Agent, AgentState
+
+from turbine_agent.core.agent import Agent
 from turbine_agent.core.orders import OrderState
 from turbine_agent.model.commands import CancelAll, CancelOrder, PlaceOrder
 from turbine_agent.model.events import (
@@ -105,7 +106,7 @@ def test_12_cancelling_is_legal_with_any_staleness_and_in_every_state() -> None:
     cancels = agent.handle(FeedLost(ts=MARKET.open_ts, detail="never connected"))
     assert CancelAll(market_id=None) in cancels
     with Talk() as talk:
-        bid, ask = talk.quote()
+        bid, _ask = talk.quote()
         talk.ts = Nanos(talk.ts + 31 * SECOND)
         talk.hear(OrderAccepted(ts=talk.ts, order_id=bid))  # 31 s without a book.
         talk.expect("cancel buy 10 YES at 0.49", "cancel sell 10 YES at 0.51")
@@ -152,7 +153,7 @@ def test_16_a_snapshot_replaces_the_book_at_once_with_all_its_levels() -> None:
 
 def test_19_deadlines_are_met_by_any_timer_that_comes_late() -> None:
     with Talk() as talk:
-        bid, ask = talk.quote()
+        _bid, _ask = talk.quote()
         talk.ts = Nanos(MARKET.close_ts - 30 * SECOND + 7)
         commands = talk.agent.handle(TimerFired(ts=talk.ts))
         assert sum(isinstance(c, (CancelOrder, CancelAll)) for c in commands) or not talk.living()
@@ -187,4 +188,4 @@ def test_a_change_below_the_touch_makes_nobody_move() -> None:
             )
         )
         talk.expect_nothing()
-        assert talk.agent.state is AgentState.QUOTING
+        assert talk.state() == "quoting"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.kit import MARKET, params, snapshot
 from tests.scenario.playbook import Talk
-from turbine_agent.core.agent import AgentState
+
 from turbine_agent.model.events import (
     Claimed,
     MarketClosed,
@@ -21,7 +21,7 @@ from turbine_agent.model.units import SECOND, Money, Nanos
 def test_both_sides_are_quoted_from_the_first_good_snapshot() -> None:
     with Talk() as talk:
         talk.start()
-        assert talk.agent.state is AgentState.QUOTING
+        assert talk.state() == "quoting"
         assert talk.why() == ("book_unsynced", "book_unsynced")
         talk.hear(snapshot(talk.ts))
         talk.expect("place buy 10 YES at 0.49", "place sell 10 YES at 0.51")
@@ -118,9 +118,7 @@ def test_the_end_of_a_market_cancels_what_is_left_and_claims_what_was_won() -> N
         talk.fill(bid, "10")
         talk.expect("cancel sell 10 YES at 0.51", "place sell 10 YES at 0.5", "place buy 10 YES at 0.48")
         talk.hear(
-            SettlementUpdated(
-                ts=talk.ts, order_id=bid, fill_id=FillId("f1"), status=SettlementStatus.SETTLED
-            )
+            SettlementUpdated(ts=talk.ts, order_id=bid, fill_id=FillId("f1"), status=SettlementStatus.SETTLED)
         )
         talk.cancelled(ask)
         talk.accept(*talk.living())
@@ -165,7 +163,7 @@ def test_the_last_seconds_only_reduce() -> None:
         talk.tick(5)
         talk.expect("cancel sell 10 YES at 0.51", "cancel buy 10 YES at 0.49")
         talk.cancelled(bid, ask)
-        # What was cancelled a moment ago may have been filled before: together they could sell more than we hold.
+        # What was cancelled a moment ago may have been filled before; both could sell more than we hold.
         talk.tick(2)
         talk.expect("place sell 4 YES at 0.506")
         assert talk.why() == ("expiry_window", "expiry_window")

@@ -1,21 +1,21 @@
 """Agent: facts in, intentions out.
 
-`handle` takes one event and returns the commands that follow from it. It never waits, never looks at a clock and
-never draws a number: the same events give the same commands, in every process, for ever.
+`handle` takes one event and returns the commands that follow from it. It never waits, never looks at a clock
+and never draws a number: the same events give the same commands, in every process, for ever.
 
 The states, and what leads from one to the next:
 
-    STARTING     nothing is known; waits for the connection
-    SYNCING      connected; reads open orders, positions and balance, all newer than what led here
-    QUOTING      trades; each market by itself still has to have a fresh, sound book
-    REDUCE_ONLY  trades, but positions have not been confirmed for a while: only reducing orders
-    HALTED       something is inconsistent: everything is cancelled, again and again until an empty list of open
+    STARTING     nothing is known; waits for the connection SYNCING      connected; reads open orders,
+    positions and balance, all newer than what led here QUOTING      trades; each market by itself still has
+    to have a fresh, sound book REDUCE_ONLY  trades, but positions have not been confirmed for a while: only
+    reducing orders HALTED       something is inconsistent: everything is cancelled, again and again until an
+    empty list of open
                  orders proves it; when the reasons have passed, back to SYNCING
     LATCHED      as HALTED, but only a person ends it
     STOPPED      asked to stop: everything is cancelled, nothing starts again
 
-Cancelling is legal in all of them. A reason to halt is never dropped for another one: all of them are kept, with
-the instant they came, until each has passed.
+Cancelling is legal in all of them. A reason to halt is never dropped for another one: all of them are kept,
+with the instant they came, until each has passed.
 """
 
 from __future__ import annotations
@@ -99,6 +99,8 @@ CLAIM_PATIENCE: Final = 4
 
 
 class AgentState(StrEnum):
+    """What the agent as a whole is doing; see the module's text."""
+
     STARTING = "starting"
     SYNCING = "syncing"
     QUOTING = "quoting"
@@ -436,7 +438,7 @@ class Agent:
             self._emit(verdict.command(self._ids, self.store.now))
             self.placed += 1
         if is_expiring:
-            wants = {direction: Reason.EXPIRY_WINDOW for direction in wants}
+            wants = dict.fromkeys(wants, Reason.EXPIRY_WINDOW)
         self._note(state, wants[1], wants[-1])
 
     def _blocking_reason(self, state: MarketState) -> Reason | None:
@@ -487,7 +489,9 @@ class Agent:
         )
 
     def _unknown_orders(self) -> list[Order]:
-        """Orders whose fate has been open for longer than a list of open orders takes, and was not shown since."""
+        """Orders whose fate has been open for longer than a list of open orders takes, and was not shown
+        since.
+        """
         overdue = self.store.now - self.params.loop.ack_timeout_ns
         return [
             order
@@ -549,7 +553,9 @@ class Agent:
         """Have a quiet book confirmed long before it is stale, and a missing one sent again."""
         book = state.books[Outcome.YES]
         patience = self.params.risk.max_data_age_ns // 3 if book.is_synced else REPEAT_EVERY
-        since = max(book.confirmed_ts if book.is_synced else 0, self._book_asked.get(state.market_id, Nanos(0)))
+        since = max(
+            book.confirmed_ts if book.is_synced else 0, self._book_asked.get(state.market_id, Nanos(0))
+        )
         if self.store.is_connected and self.store.now - since >= patience:
             self._ask_book(state)
 
@@ -588,7 +594,7 @@ class Agent:
         self._out.append(command)
 
     def _check_invariants(self) -> None:
-        wrong = violated(self.store, self.params.risk)
+        wrong = violated(self.store)
         if wrong:
             self.violations.extend(wrong)
             self._halt(Halt.INVARIANT, wrong[0])

@@ -83,7 +83,9 @@ class Book:
         return [(price, asks[price]) for price in sorted(asks)[:count]]
 
 
-def judge(best_bid: Price | None, best_ask: Price | None, min_price: Price, max_price: Price) -> Reason | None:
+def judge(
+    best_bid: Price | None, best_ask: Price | None, min_price: Price, max_price: Price
+) -> Reason | None:
     """Why a book with this touch must not be quoted on, or None if it may.
 
     A best bid below `min_price` or a best ask above `max_price` is a stub that nobody means (on a quiet

@@ -11,7 +11,8 @@ _LOW_32 = (1 << 32) - 1
 
 class IdSource:
     """Names orders. A nonce is (seconds of the decision << 32) + a counter, so it never repeats: not within a
-    process, because the counter grows, and not after a restart, because the seconds do."""
+    process, because the counter grows, and not after a restart, because the seconds do.
+    """
 
     def __init__(self, identify: Identify = digest_order_id) -> None:
         self._identify = identify

@@ -1,7 +1,8 @@
 """What must hold after every event, said a second time and more slowly.
 
-Each invariant is a function that returns what is wrong, or None. They read the state and nothing else, use none of the
-clever code they check, and stay on in production: a violation is a bug of ours, so the agent latches.
+Each invariant is a function that returns what is wrong, or None. They read the state and nothing else, use
+none of the clever code they check, and stay on in production: a violation is a bug of ours, so the agent
+latches.
 """
 
 from __future__ import annotations
@@ -12,12 +13,12 @@ from typing import Final
 from turbine_agent.core.orders import OrderState
 from turbine_agent.core.state import MarketState, StateStore
 from turbine_agent.model.markets import Outcome, Side
-from turbine_agent.model.params import RiskLimits
 from turbine_agent.model.units import MICROS
 
 
-def worst_case_within_limits(store: StateStore, limits: RiskLimits) -> str | None:
+def worst_case_within_limits(store: StateStore) -> str | None:
     """I1: no fills and no outcome can take more than the limits, counted order by order."""
+    limits = store.params.risk
     total = 0
     for state in store.markets.values():
         loss = max(0, *(_loss_if(state, winner, limits.fee_ppm) for winner in _possible(state)))
@@ -29,7 +30,7 @@ def worst_case_within_limits(store: StateStore, limits: RiskLimits) -> str | Non
     return None
 
 
-def ledger_adds_up(store: StateStore, limits: RiskLimits) -> str | None:
+def ledger_adds_up(store: StateStore) -> str | None:
     """I4: no holding is negative, and the parts of the profit explain all of it."""
     for market_id, account in store.ledger.live.items():
         for purse in (account.matched, account.settled):
@@ -41,18 +42,26 @@ def ledger_adds_up(store: StateStore, limits: RiskLimits) -> str | None:
     return None
 
 
-def no_self_cross(store: StateStore, limits: RiskLimits) -> str | None:
+def no_self_cross(store: StateStore) -> str | None:
     """I8: no two orders of ours on a book could trade with each other, directly or through the complement."""
     for state in store.markets.values():
         working = [order.terms for order in state.living.values() if order.is_on_book]
-        bids = [_yes_price(t.outcome, t.price) for t in working if (t.outcome is Outcome.YES) is (t.side is Side.BUY)]
-        asks = [_yes_price(t.outcome, t.price) for t in working if (t.outcome is Outcome.YES) is not (t.side is Side.BUY)]
+        bids = [
+            _yes_price(t.outcome, t.price)
+            for t in working
+            if (t.outcome is Outcome.YES) is (t.side is Side.BUY)
+        ]
+        asks = [
+            _yes_price(t.outcome, t.price)
+            for t in working
+            if (t.outcome is Outcome.YES) is not (t.side is Side.BUY)
+        ]
         if bids and asks and max(bids) >= min(asks):
             return f"{state.market_id}: our bid {max(bids)} meets our ask {min(asks)}"
     return None
 
 
-def filled_within_size(store: StateStore, limits: RiskLimits) -> str | None:
+def filled_within_size(store: StateStore) -> str | None:
     """I9: no order is filled beyond its size."""
     for order in store.touched:
         if order.cum_qty > order.terms.qty:
@@ -60,7 +69,7 @@ def filled_within_size(store: StateStore, limits: RiskLimits) -> str | None:
     return None
 
 
-def living_orders_are_counted(store: StateStore, limits: RiskLimits) -> str | None:
+def living_orders_are_counted(store: StateStore) -> str | None:
     """What the limits count as living is what lives: checked for every order that the last event touched."""
     for order in store.touched:
         state = store.markets.get(order.terms.market_id)
@@ -72,11 +81,13 @@ def living_orders_are_counted(store: StateStore, limits: RiskLimits) -> str | No
             OrderState.REJECTED,
         )
         if is_living is not is_counted:
-            return f"order {order.order_id} is {order.state} and {'not ' if is_living else ''}counted as living"
+            return (
+                f"order {order.order_id} is {order.state} and {'not ' if is_living else ''}counted as living"
+            )
     return None
 
 
-INVARIANTS: Final[dict[str, Callable[[StateStore, RiskLimits], str | None]]] = {
+INVARIANTS: Final[dict[str, Callable[[StateStore], str | None]]] = {
     "I1 worst case within limits": worst_case_within_limits,
     "I4 ledger adds up": ledger_adds_up,
     "I8 no self-cross": no_self_cross,
@@ -85,11 +96,11 @@ INVARIANTS: Final[dict[str, Callable[[StateStore, RiskLimits], str | None]]] = {
 }
 
 
-def violated(store: StateStore, limits: RiskLimits) -> list[str]:
+def violated(store: StateStore) -> list[str]:
     """Every invariant that does not hold now, with what is wrong."""
     wrong = []
     for name, check in INVARIANTS.items():
-        detail = check(store, limits)
+        detail = check(store)
         if detail is not None:
             wrong.append(f"{name}: {detail}")
     return wrong
@@ -113,8 +124,10 @@ def _loss_if(state: MarketState, winner: Outcome, fee_ppm: int) -> int:
         qty = terms.qty - order.cum_qty
         value = terms.price * qty // MICROS
         fee = -(-value * fee_ppm // MICROS)
-        gain = (qty - value if terms.side is Side.BUY else value - qty) if terms.outcome is winner else (
-            -value if terms.side is Side.BUY else value
+        gain = (
+            (qty - value if terms.side is Side.BUY else value - qty)
+            if terms.outcome is winner
+            else (-value if terms.side is Side.BUY else value)
         )
         if gain - fee < 0:
             loss += fee - gain

@@ -2,13 +2,13 @@
 
 One account a market, one cash account over all of them. Cash is micro-USDC, tokens are micro-shares.
 
-*Matched and settled.* A fill is booked as matched the moment it is known and becomes settled (or reversed) by a
-later report. Matched figures are what we believe, settled ones what the exchange shows; the difference is
+*Matched and settled.* A fill is booked as matched the moment it is known and becomes settled (or reversed) by
+a later report. Matched figures are what we believe, settled ones what the exchange shows; the difference is
 the list of pending fills. The worst case takes nothing for granted: a pending fill that gained under an
 outcome counts nothing there, one that lost counts in full (`certain_loss`).
 
-*Selling without tokens.* The exchange covers a sale by splitting USDC into complete sets: selling 10 YES we do
-not hold costs 10 USDC, pays the price and leaves 10 NO. So holdings are never negative.
+*Selling without tokens.* The exchange covers a sale by splitting USDC into complete sets: selling 10 YES we
+do not hold costs 10 USDC, pays the price and leaves 10 NO. So holdings are never negative.
 
 *Where the profit came from.* With the mid m (micro-dollars, the mark) as the measure of value,
 
@@ -18,9 +18,9 @@ not hold costs 10 USDC, pays the price and leaves 10 NO. So holdings are never n
     settlement         the step from the last mark to 1 or 0 when the market resolves, and fills undone
     fees               what fills cost
 
-Each step adds to exactly one part what it adds to equity, so the parts sum to the profit by construction. They
-are kept in 1e-12 USDC, because a price times a quantity is that; the report cuts them to micro-USDC and lets
-`inventory` carry what cutting left over (less than 5 micro-USDC).
+Each step adds to exactly one part what it adds to equity, so the parts sum to the profit by construction.
+They are kept in 1e-12 USDC, because a price times a quantity is that; the report cuts them to micro-USDC and
+lets `inventory` carry what cutting left over (less than 5 micro-USDC).
 """
 
 from __future__ import annotations
@@ -186,11 +186,7 @@ class MarketAccount:
     def unexplained_pico(self) -> int:
         """Equity that no part explains: 0, or the ledger is wrong."""
         explained = (
-            self.spread_pico
-            + self.adverse_pico
-            + self.inventory_pico
-            + self.fees_pico
-            + self.settlement_pico
+            self.spread_pico + self.adverse_pico + self.inventory_pico + self.fees_pico + self.settlement_pico
         )
         return self.equity_pico - explained
 

@@ -4,7 +4,8 @@ An order is INTENT when risk has approved it, SENT when its command has left the
 the exchange reports. Nothing is ever assumed: an order leaves the living states only by a report, by a
 refusal, or when its own expiry has passed with a margin. UNKNOWN can follow any of them and counts as living.
 
-Two things are not in the state. *A cancel was asked for* is a time stamp beside it, because it proves nothing.
+Two things are not in the state. *A cancel was asked for* is a time stamp beside it, because it proves
+nothing.
 *How much is filled* is a count that only grows, because a fill may come before the acceptance, after the
 cancellation, and twice.
 
@@ -22,14 +23,15 @@ from turbine_agent.model.ids import OrderId
 from turbine_agent.model.orders import OrderTerms
 from turbine_agent.model.units import Nanos, Qty
 
-
 FILLS_PER_ORDER_MAX: Final = 1_000
-"""Pieces an order may be filled in. Orders of 50 shares and takers of at least 1 USDC make a dozen at most; at
-half of this execution replaces the order. Each piece can lose 2 micro-USDC to rounding, so the bound is worth
-0.002 USDC of every order's worst case."""
+"""Pieces an order may be filled in. Orders of 50 shares and takers of at least 1 USDC make a dozen at most;
+at half of this execution replaces the order. Each piece can lose 2 micro-USDC to rounding, so the bound is
+worth 0.002 USDC of every order's worst case."""
 
 
 class OrderState(StrEnum):
+    """Where an order is in its life."""
+
     INTENT = "intent"
     SENT = "sent"
     WORKING = "working"
@@ -203,7 +205,9 @@ class Order:
         try:
             state = TABLE[self.state][report]
         except KeyError as error:
-            raise OrderTableError(f"order {self.order_id} is {self.state} and was reported {report}") from error
+            raise OrderTableError(
+                f"order {self.order_id} is {self.state} and was reported {report}"
+            ) from error
         if state is OrderState.WORKING and self.cum_qty:
             state = OrderState.PARTIAL
         self.state = state

@@ -1,7 +1,7 @@
 """StateStore: the agent's picture of the world, and the only place that changes it.
 
-It has two doors. `apply` takes a fact; `record` takes one of our own commands, at the moment it leaves. Both are
-in the journal, so the picture is a function of the journal. Everything else reads.
+It has two doors. `apply` takes a fact; `record` takes one of our own commands, at the moment it leaves. Both
+are in the journal, so the picture is a function of the journal. Everything else reads.
 
 What the store finds wrong while applying a fact it does not judge: it notes a `Finding`, and the agent, which
 drains them after every event, decides what stops. Events of unknown or retired markets change nothing and are
@@ -55,8 +55,8 @@ from turbine_agent.model.reasons import Halt, Reason
 from turbine_agent.model.units import MICROS, QTY_MAX, SECOND, Money, Nanos, Price, Qty
 
 EXPIRY_MARGIN: Final = 5 * SECOND
-"""How long past its expiry an unreported order is still taken for living: the exchange's clock is not ours, and
-its sweep and the report take time."""
+"""How long past its expiry an unreported order is still taken for living: the exchange's clock is not ours,
+and its sweep and the report take time."""
 
 RETIRED_ORDERS_MAX: Final = 20_000
 """Orders of finished markets whose ids are remembered, so that a late report about one is old news and not
@@ -64,6 +64,8 @@ somebody else's order. A market leaves a few hundred; its stragglers come within
 
 
 class Phase(StrEnum):
+    """Where a market is in its life."""
+
     OPEN = "open"
     CLOSED = "closed"
     RESOLVED = "resolved"
@@ -104,9 +106,11 @@ class MarketState:
         self.fading: dict[OrderId, Order] = {}
         """Orders that left the book a moment ago and may have been filled before they did."""
         self.book_reason: Reason | None = Reason.BOOK_UNSYNCED
-        """Why the YES book cannot be quoted on, None if it can. Staleness is a matter of time and not here."""
+        """Why the YES book cannot be quoted on, None if it can. Staleness is a matter of time."""
         self.fair2: int | None = None
-        """Sum of best bid and best ask of the YES book, i.e. twice fair, in micro-dollars; None with a reason."""
+        """Sum of best bid and best ask of the YES book, i.e. twice fair, in micro-dollars; None with a
+        reason.
+        """
         self.is_touch_changed = False
         """The last applied event changed the touch of the YES book."""
         self.reject_ts: dict[Side, Nanos] = {}
@@ -127,7 +131,7 @@ class StateStore:
     """See the module's text."""
 
     def __init__(self, params: AgentParams) -> None:
-        self._params = params
+        self.params = params
         self.now = Nanos(0)
         self.markets: dict[MarketId, MarketState] = {}
         """Markets that can still change, in order of appearance."""
@@ -264,7 +268,9 @@ class StateStore:
             return
         bid, ask = book.best_bid, book.best_ask
         if not book.change(event.bids, event.asks, event.ts, event.seq):
-            self._find(Halt.GAP, f"book {event.outcome.name} of {event.market_id}: sequence gap at {event.seq}")
+            self._find(
+                Halt.GAP, f"book {event.outcome.name} of {event.market_id}: sequence gap at {event.seq}"
+            )
         if event.outcome is Outcome.YES:
             if (bid, ask) != (book.best_bid, book.best_ask) or not book.is_synced:
                 self._look_at_touch(state)
@@ -278,12 +284,12 @@ class StateStore:
         if not book.is_synced:
             state.book_reason = Reason.BOOK_UNSYNCED
             return
-        strategy = self._params.strategy
+        strategy = self.params.strategy
         state.book_reason = judge(book.best_bid, book.best_ask, strategy.min_price, strategy.max_price)
         if state.book_reason is None and book.best_bid is not None and book.best_ask is not None:
             state.fair2 = book.best_bid + book.best_ask
             mark = Price(state.fair2 // 2)
-            state.account.move_mark(mark, self.now, self._params.loop.markout_ns)
+            state.account.move_mark(mark, self.now, self.params.loop.markout_ns)
 
     def _distrust(self, state: MarketState, outcome: Outcome) -> None:
         state.books[outcome].lose_sync()
@@ -340,15 +346,17 @@ class StateStore:
             return
         terms = order.terms
         state = self.markets[terms.market_id]
-        if not state.account.book_fill(terms, event, self._params.loop.markout_ns):
+        if not state.account.book_fill(terms, event, self.params.loop.markout_ns):
             return
         cum_qty = order.cum_qty + event.qty
         if cum_qty > terms.qty:
             self._find(Halt.CONTRACT_BROKEN, f"order {event.order_id} is filled beyond its size")
         if event.price > terms.price if terms.side is Side.BUY else event.price < terms.price:
-            self._find(Halt.CONTRACT_BROKEN, f"order {event.order_id} is filled at a worse price than its own")
+            self._find(
+                Halt.CONTRACT_BROKEN, f"order {event.order_id} is filled at a worse price than its own"
+            )
         is_full_already = order.state is OrderState.FILLED
-        fee_max = -(-event.price * event.qty * self._params.risk.fee_ppm // (MICROS * MICROS))
+        fee_max = -(-event.price * event.qty * self.params.risk.fee_ppm // (MICROS * MICROS))
         if event.fee > fee_max:
             self._find(
                 Halt.CONTRACT_BROKEN,
@@ -371,7 +379,7 @@ class StateStore:
             elif event.asked_ts > order.changed_ts:
                 order.report(Report.LISTED, self.now)
                 self._keep(order)
-        ack_timeout = self._params.loop.ack_timeout_ns
+        ack_timeout = self.params.loop.ack_timeout_ns
         for order in self.living_orders():
             if order.order_id in listed or event.asked_ts <= order.changed_ts:
                 continue
@@ -384,7 +392,7 @@ class StateStore:
         self.open_orders_listed = len(event.orders)
 
     def _on_timer(self) -> None:
-        loop = self._params.loop
+        loop = self.params.loop
         for state in self.markets.values():
             if state.fading:
                 late = self.now - loop.late_fill_ns
@@ -412,8 +420,9 @@ class StateStore:
     def _on_positions(self, event: PositionsRead) -> None:
         """Compare with the ledger's settled tokens.
 
-        A settlement or claim may be on its way to us while the exchange already shows it. So a difference is a
-        doubt at first, and a mismatch when a second reading shows the same one with no settlement in between.
+        A settlement or claim may be on its way to us while the exchange already shows it. So a difference is
+        a doubt at first, and a mismatch when a second reading shows the same one with no settlement in
+        between.
         """
         doubts: dict[MarketId, tuple[Nanos, int, int]] = {}
         theirs = {line.market_id: (line.yes, line.no) for line in event.holdings}
@@ -428,7 +437,9 @@ class StateStore:
         if not doubts:
             self.positions_ok_ts = event.asked_ts
 
-    def _doubt_holding(self, market_id: MarketId, asked_ts: Nanos, yes: int, no: int) -> tuple[Nanos, int, int]:
+    def _doubt_holding(
+        self, market_id: MarketId, asked_ts: Nanos, yes: int, no: int
+    ) -> tuple[Nanos, int, int]:
         earlier = self._holding_doubts.get(market_id)
         state = self.markets.get(market_id)
         settled_ts = state.last_settled_ts if state is not None else 0
@@ -490,7 +501,9 @@ class StateStore:
         state = self.markets.get(event.market_id)
         if state is None:
             if event.payout:
-                self._find(Halt.CONTRACT_BROKEN, f"{event.market_id} paid {event.payout} micro-USDC for nothing")
+                self._find(
+                    Halt.CONTRACT_BROKEN, f"{event.market_id} paid {event.payout} micro-USDC for nothing"
+                )
             return
         state.last_settled_ts = self._last_settled_ts = self.now
         if not state.account.pay_out(event.payout):
@@ -528,7 +541,7 @@ def available_cash(ledger: Ledger) -> Money:
 
 
 def _is_sound(levels: tuple[Level, ...]) -> bool:
-    for price, qty in levels:
+    for price, qty in levels:  # noqa: SIM110 - the hottest check of all, and a generator costs twice as much
         if not (0 < price < MICROS and 0 <= qty <= QTY_MAX):
             return False
     return True

@@ -1,12 +1,14 @@
 """ExecutionEngine: the smallest change that turns what is working into what is wanted.
 
-An order that stands near enough to its target is left alone, because its place in the queue is worth more than
-a tick. Near enough means: the same book and side, a price within `replace_threshold`, no more than wanted and not
-less than `resize_threshold` of it, no cancel asked for, and long enough to live. Every order carries an expiry of
-a minute or two, so that a dead agent's orders die too; a living one replaces them in time.
+An order that stands near enough to its target is left alone, because its place in the queue is worth more
+than a tick. Near enough means: the same book and side, a price within `replace_threshold`, no more than
+wanted and not less than `resize_threshold` of it, no cancel asked for, and long enough to live. Every order
+carries an expiry of a minute or two, so that a dead agent's orders die too; a living one replaces them in
+time.
 
 A replacement is placed together with the cancel of what it replaces: risk then decides whether both fit the
-worst case at once. If they do, the side is never empty; if not, the new order waits until the old one is gone.
+worst case at once. If they do, the side is never empty; if not, the new order waits until the old one is
+gone.
 
 The plan is a function of the picture, so asking twice gives the same answer, and once it is carried out the
 next plan is empty.
@@ -77,7 +79,9 @@ class ExecutionEngine:
             and target.qty * (MICROS - params.resize_threshold_ppm) <= leaves_qty * MICROS
             and leaves_qty <= target.qty
             and order.fill_count < FILLS_PER_ORDER_MAX // 2
-            and (terms.expires_ts - now >= params.refresh_before_ns or terms.expires_ts >= _last_expiry(state))
+            and (
+                terms.expires_ts - now >= params.refresh_before_ns or terms.expires_ts >= _last_expiry(state)
+            )
         )
 
     def _wants_cancel(self, order: Order, now: Nanos) -> bool:

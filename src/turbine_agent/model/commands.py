@@ -76,6 +76,8 @@ class WakeAt(Command, frozen=True, kw_only=True, gc=False):
 
 
 class Severity(StrEnum):
+    """How soon a person should look."""
+
     INFO = "info"
     WARNING = "warning"
     CRITICAL = "critical"

@@ -83,6 +83,8 @@ class OrderRejected(Event, frozen=True, kw_only=True, gc=False):
 
 
 class CancelReason(StrEnum):
+    """Why an order left the book unfilled."""
+
     REQUESTED = "requested"
     SELF_TRADE = "self_trade"
     """Removed because our own newer order would have met it."""
@@ -92,7 +94,7 @@ class CancelReason(StrEnum):
 
 
 class OrderCancelled(Event, frozen=True, kw_only=True, gc=False):
-    """The order left the book unfilled or part-filled. A fill made before that may still be reported later."""
+    """The order left the book unfilled or part-filled. A fill made before may still be reported later."""
 
     order_id: OrderId
     reason: CancelReason
@@ -105,6 +107,8 @@ class OrderExpired(Event, frozen=True, kw_only=True, gc=False):
 
 
 class Liquidity(StrEnum):
+    """Which side of a trade we were: resting, or arriving."""
+
     MAKER = "maker"
     TAKER = "taker"
 
@@ -122,7 +126,7 @@ class OrderFilled(Event, frozen=True, kw_only=True, gc=False):
 
 
 class SubmitUnknown(Event, frozen=True, kw_only=True, gc=False):
-    """We do not know whether the order reached the exchange. It counts as working until proven dead."""
+    """Whether the order reached the exchange is not known. It counts as working until proven dead."""
 
     order_id: OrderId
     detail: str
@@ -160,6 +164,8 @@ class BalanceRead(Event, frozen=True, kw_only=True, gc=False):
 
 
 class SettlementStatus(StrEnum):
+    """What became of a matched fill."""
+
     SETTLED = "settled"
     REVERSED = "reversed"
 
@@ -231,6 +237,8 @@ class TimerFired(Event, frozen=True, kw_only=True, gc=False):
 
 
 class OperatorAction(StrEnum):
+    """What a person can ask for."""
+
     HALT = "halt"
     RESUME = "resume"
     CANCEL_ALL = "cancel_all"

@@ -29,7 +29,7 @@ Identify = Callable[["OrderTerms"], OrderId]
 
 
 def digest_order_id(terms: OrderTerms) -> OrderId:
-    """The default identity of an order: 32 bytes of BLAKE2b over its terms, as the exchange would hash them."""
+    """Name an order by 32 bytes of BLAKE2b over its terms, in the order in which the exchange signs them."""
     text = "|".join(
         (
             terms.market_id,

@@ -43,7 +43,7 @@ def yes_direction(outcome: Outcome, side: Side) -> int:
 
 
 class Market(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """One quick market: will `asset` end above `strike_micros` at `close_ts`?"""
+    """One quick market. It asks: will `asset` end above `strike_micros` at `close_ts`?"""
 
     market_id: MarketId
     asset: str

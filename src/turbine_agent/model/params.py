@@ -100,8 +100,8 @@ class LoopParams(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     ack_timeout_ns: Nanos
     """Time without an answer after which the fate of a request is unknown."""
     late_fill_ns: Nanos
-    """How long a cancelled or expired order keeps its place in the worst case: a fill made before may still be
-    on its way to us."""
+    """How long a cancelled or expired order keeps its place in the worst case: a fill made before may still
+    be on its way to us."""
     claim_interval_ns: Nanos
     """Shortest time between two claims (the exchange asks for 15 s)."""
     markout_ns: Nanos

@@ -11,6 +11,8 @@ from enum import StrEnum
 
 
 class Reason(StrEnum):
+    """Why a side is not quoted, or an order was denied."""
+
     # There is nothing to quote.
     MARKET_CLOSED = "market_closed"
     """The market is over, or its last `pull_s` have begun."""

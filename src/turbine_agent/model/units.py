@@ -42,7 +42,9 @@ class UnitError(ValueError):
 
 
 def notional(price: int, qty: int) -> Money:
-    """What `qty` shares cost at `price`, in micro-USDC, cut down as the exchange does it: price * size // 1e6."""
+    """What `qty` shares cost at `price`, in micro-USDC, cut down as the exchange does it: price * size //
+    1e6.
+    """
     return Money(price * qty // MICROS)
 
 

@@ -738,7 +738,7 @@ def _quotes_frames(path: Path, ticker: str, seen: _Seen, width: int) -> Iterator
 
 # -- numbers -----------------------------------------------------------------------------------------------
 
-_SCALES: Final = tuple(10 ** (6 - decimals) for decimals in range(7))
+_SCALES: Final = (1_000_000, 100_000, 10_000, 1_000, 100, 10, 1)
 _DECIMAL: Final = re.compile(r"[0-9]+(?:\.[0-9]+)?", re.ASCII)
 
 
@@ -749,9 +749,15 @@ def _micros(text: str) -> int:
     """
     whole, point, part = text.partition(".")
     digits, decimals = whole + part, len(part)
-    if digits.isdigit() and digits.isascii() and len(digits) <= 18 and decimals <= 6 and (decimals or not point):
-        if whole:  # the way of nearly every number; what follows finds out what is wrong with the others
-            return int(digits) * _SCALES[decimals]
+    if (
+        0 < len(whole) <= 12
+        and decimals <= 6
+        and (part or not point)
+        and digits.isdigit()
+        and digits.isascii()
+    ):
+        return int(digits) * _SCALES[decimals]
+    # Hardly any number comes here: it is odd, or wrong, and what is wrong has to be said.
     if _DECIMAL.fullmatch(text) is None:
         raise UnitError(f"{text[:40]!r} is not a plain decimal number, zero or above")
     if len(part) > 6:

@@ -3,9 +3,10 @@
 Execution drafts; `review` answers with `Approved` or `Denied`. An `Approved` can be made nowhere else, and a
 PlaceOrder can be made only from one, so that nothing reaches the exchange around this file.
 
-Rules of the house. Every limit counts what is working, in flight and of unknown fate as if it were filled, and
-what left the book a moment ago as if it had been. No limit on loss or inventory refuses an order that does not
-raise the worst case: getting out is always allowed. Cancels are not reviewed: they are legal in every state.
+Rules of the house. Every limit counts what is working, in flight and of unknown fate as if it were filled,
+and what left the book a moment ago as if it had been. No limit on loss or inventory refuses an order that
+does not raise the worst case: getting out is always allowed. Cancels are not reviewed: they are legal in
+every state.
 """
 
 from __future__ import annotations
@@ -87,7 +88,7 @@ class RiskEngine:
         self._ranges.pop(market_id, None)
 
     def market_reason(self, state: MarketState, now: Nanos) -> Reason | None:
-        """Why this market must not be quoted at all right now, or None. Its orders are to be cancelled then."""
+        """Why this market must not be quoted right now, or None. If so, its orders are to be cancelled."""
         limits = self._limits
         left = state.market.close_ts - now
         if left <= limits.pull_ns or now < state.market.open_ts:
@@ -126,7 +127,7 @@ class RiskEngine:
         )
         if reason is not None:
             return Denied(draft=draft, reason=reason)
-        self._bucket.take(store.now)
+        self._bucket.take()
         self._duplicates.note(draft, store.now)
         return Approved(draft, _KEY)
 

@@ -1,13 +1,14 @@
 """The worst case: the most that can be lost, whatever fills and whoever wins.
 
 For one market and one winner, the loss is what the settled cash and tokens lose, plus every pending fill that
-would lose (one that would gain may still be undone), plus every order that would lose if it filled completely.
-The worst case is the larger of the two winners' losses, and never below 0. The portfolio's is the sum over
-markets, because the winners of several markets can fall in any combination.
+would lose (one that would gain may still be undone), plus every order that would lose if it filled
+completely. The worst case is the larger of the two winners' losses, and never below 0. The portfolio's is the
+sum over markets, because the winners of several markets can fall in any combination.
 
 An order that gains under a winner counts nothing there: it need not fill. One that loses counts in full, with
 the highest fee and with what rounding could take: the exchange cuts each fill's money down and a fee up to a
-micro-USDC, so an order that fills in n pieces can lose 2 n micro-USDC to rounding. `FILLS_PER_ORDER_MAX` bounds n.
+micro-USDC, so an order that fills in n pieces can lose 2 n micro-USDC to rounding. `FILLS_PER_ORDER_MAX`
+bounds n.
 
 Because each term is the largest of 0 and something linear in the filled quantity, part-fills never lose more
 than the full ones, and no enumeration is needed.
@@ -28,17 +29,17 @@ Losses = tuple[int, int]
 def filled_losses(
     outcome: Outcome, side: Side, price: int, qty: int, fee_ppm: int, fills_left: int = FILLS_PER_ORDER_MAX
 ) -> Losses:
-    """The most an order for `qty` at `price` adds to either loss, in at most `fills_left` pieces; never below 0."""
+    """The most an order for `qty` at `price` adds to either loss, in at most `fills_left` pieces; never below
+    0.
+    """
     value = price * qty // MICROS
     costs = -(-value * fee_ppm // MICROS) + 2 * fills_left
     if side is Side.BUY:
         if_won, if_lost = costs + value - qty, costs + value
     else:
         if_won, if_lost = costs - value + qty, costs - value
-    if if_won < 0:
-        if_won = 0
-    if if_lost < 0:
-        if_lost = 0
+    if_won = max(if_won, 0)
+    if_lost = max(if_lost, 0)
     return (if_won, if_lost) if outcome is Outcome.YES else (if_lost, if_won)
 
 
@@ -55,7 +56,9 @@ def order_losses(order: Order, fee_ppm: int) -> Losses:
 
 
 def market_losses(state: MarketState, fee_ppm: int) -> Losses:
-    """The most this market can lose in all, from its first trade to its payout, for either winner; < 0 for a gain."""
+    """The most this market can lose in all, from its first trade to its payout, for either winner; < 0 for a
+    gain.
+    """
     account = state.account
     if_yes = account.certain_loss(Outcome.YES)
     if_no = account.certain_loss(Outcome.NO)
@@ -79,7 +82,9 @@ def market_worst_case(state: MarketState, fee_ppm: int) -> Money:
 
 
 def potential_inventory(state: MarketState, direction: int) -> int:
-    """Inventory (YES minus NO) if every order in `direction` (+1 adds to it, -1 takes away) fills and no other."""
+    """Inventory (YES minus NO) if every order in `direction` (+1 adds to it, -1 takes away) fills and no
+    other.
+    """
     inventory = state.account.net
     for order in state.counted_orders():
         if yes_direction(order.terms.outcome, order.terms.side) == direction:
@@ -88,8 +93,9 @@ def potential_inventory(state: MarketState, direction: int) -> int:
 
 
 def cash_committed(state: MarketState, fee_ppm: int, draft: OrderDraft | None = None) -> Money:
-    """Cash the exchange may need if every order (and the draft) fills: the price of purchases, and a whole USDC for
-    every share sold that we do not surely hold (it is split from cash before the price comes in)."""
+    """Cash the exchange may need if every order (and the draft) fills: the price of purchases, and a whole
+    USDC for every share sold that we do not surely hold (it is split from cash before the price comes in).
+    """
     needed = 0
     sold = [0, 0]
     wanted = [(o.terms.outcome, o.terms.side, o.terms.price, o.leaves_qty) for o in state.counted_orders()]

@@ -54,7 +54,9 @@ class RangeGuard:
 
 
 class TokenBucket:
-    """At most `burst` at once and `per_second` in the long run. Counted in nanoseconds of waiting, in integers."""
+    """At most `burst` at once and `per_second` in the long run. Counted in nanoseconds of waiting, in
+    integers.
+    """
 
     __slots__ = ("_burst_ns", "_credit_ns", "_price_ns", "_ts")
 
@@ -70,8 +72,8 @@ class TokenBucket:
         self._ts = ts
         return self._credit_ns >= self._price_ns
 
-    def take(self, ts: Nanos) -> None:
-        """Use one up; `has` must have said yes."""
+    def take(self) -> None:
+        """Use one up; `has` must have said yes just before."""
         self._credit_ns -= self._price_ns
 
 

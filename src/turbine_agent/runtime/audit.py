@@ -1,8 +1,8 @@
 """The auditor compares the agent with the exchange behind it: what only a simulation can do.
 
 The agent checks itself after every event (`core.invariants`). The auditor asks the other side: does the
-exchange hold an order that the agent does not know of, or one that should have expired, and is the money the same
-on both sides once everything has settled?
+exchange hold an order that the agent does not know of, or one that should have expired, and is the money the
+same on both sides once everything has settled?
 """
 
 from __future__ import annotations
@@ -47,7 +47,9 @@ class Auditor:
         for line in self._engine.open_orders():
             order = self._agent.store.orders.get(line.order_id)
             if order is None:
-                self.violations.append(f"I2 no foreign orders: the exchange holds {line.order_id}, unknown to the agent")
+                self.violations.append(
+                    f"I2 no foreign orders: the exchange holds {line.order_id}, unknown to the agent"
+                )
             elif order.terms.expires_ts + EXPIRY_GRACE < now:
                 self.violations.append(f"I5 no order outlives its expiry: {line.order_id} is still open")
 

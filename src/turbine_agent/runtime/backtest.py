@@ -21,7 +21,7 @@ from turbine_agent.runtime.view import MarketLine, Watcher
 from turbine_agent.simulation.fees import NotionalFee
 from turbine_agent.simulation.latency import Latency, LatencyParams
 from turbine_agent.simulation.recorded import RecordedExchange
-from turbine_agent.simulation.recording import RecordedMarket, resolved_only, sessions
+from turbine_agent.simulation.recording import resolved_only, sessions
 from turbine_agent.simulation.scheduler import Scheduler
 from turbine_agent.simulation.world import World
 
@@ -46,7 +46,7 @@ def backtest(params: AgentParams, paths: tuple[Path, ...], watch: Watcher | None
     for session in sessions(recordings, gap_max=SESSION_GAP):
         engine = RecordedExchange(session, fee=NotionalFee().fee, initial_cash=INITIAL_CASH)
         assumptions.update(dict.fromkeys(engine.assumptions))
-        reports.append(_run(params, engine, session, digest, watch, len(recordings), finished))
+        reports.append(_run(params, engine, digest, watch, len(recordings), finished))
     if any(Halt.HARD_DRAWDOWN in session.halts for session in reports):
         assumptions["A latched agent is resumed when the next market opens."] = None
     assumptions.update(dict.fromkeys(f"Left out: {line}" for line in left_out))
@@ -63,8 +63,8 @@ def backtest(params: AgentParams, paths: tuple[Path, ...], watch: Watcher | None
 class _Resumed:
     """A venue with a patient operator: a latched agent is resumed when the next market opens.
 
-    In life a person would look first. A backtest that stopped at its first bad quarter of an hour would say nothing
-    about the others; every latch is counted in the report.
+    In life a person would look first. A backtest that stopped at its first bad quarter of an hour would say
+    nothing about the others; every latch is counted in the report.
     """
 
     def __init__(self, venue: Venue, agent: Agent) -> None:
@@ -78,7 +78,9 @@ class _Resumed:
             return resume
         event = self._venue.next_event()
         if isinstance(event, MarketOpened) and self._agent.state is AgentState.LATCHED:
-            self._resume = OperatorRequested(ts=event.ts, action=OperatorAction.RESUME, reason="the next market")
+            self._resume = OperatorRequested(
+                ts=event.ts, action=OperatorAction.RESUME, reason="the next market"
+            )
         return event
 
     def execute(self, command: AnyCommand) -> None:
@@ -88,7 +90,6 @@ class _Resumed:
 def _run(
     params: AgentParams,
     engine: RecordedExchange,
-    session: list[RecordedMarket],
     digest: CommandDigest,
     watch: Watcher | None,
     markets_total: int,

@@ -21,7 +21,9 @@ DEPTH = 5
 class Painter:
     """An observer: notes which markets there are, and shows the watcher a picture every second."""
 
-    def __init__(self, agent: Agent, watch: Watcher | None, *, markets_total: int, finished: list[MarketLine]) -> None:
+    def __init__(
+        self, agent: Agent, watch: Watcher | None, *, markets_total: int, finished: list[MarketLine]
+    ) -> None:
         self.markets: list[Market] = []
         """Every market seen, in order."""
         self._agent = agent

@@ -192,18 +192,27 @@ class RunReport(msgspec.Struct, frozen=True, kw_only=True):
         worst_all = max((s.max_portfolio_worst_case for s in data), default=0)
         denied = _sum_counts([session.denied for session in data])
         lines = [
-            f"markets      {len(self.markets)}, {sum(s.events for s in data):,} events"
-            f" in {self.wall_seconds:.1f} s",
-            f"orders       {sum(s.placed for s in data)} placed, {sum(s.cancelled for s in data)} cancelled,"
-            f" {sum(denied.values())} denied by risk, {sum(s.rejected for s in data)} rejected",
+            (
+                f"markets      {len(self.markets)}, {sum(s.events for s in data):,} events"
+                f" in {self.wall_seconds:.1f} s"
+            ),
+            (
+                f"orders       {sum(s.placed for s in data)} placed,"
+                f" {sum(s.cancelled for s in data)} cancelled,"
+                f" {sum(denied.values())} denied by risk, {sum(s.rejected for s in data)} rejected"
+            ),
             f"fills        {buys} bought, {sells} sold, {takers} of them as taker",
-            f"profit       {_usdc(self.pnl)} USDC"
-            f" = spread {_usdc(parts.spread)} + adverse selection {_usdc(parts.adverse_selection)}"
-            f" + inventory {_usdc(parts.inventory)} + fees {_usdc(parts.fees)}"
-            f" + settlement {_usdc(parts.settlement)}",
-            f"worst case   {_usdc(worst)} of {_usdc(risk.max_market_loss)} USDC in one market,"
-            f" {_usdc(worst_all)} of {_usdc(risk.max_portfolio_exposure)} in all;"
-            f" largest drawdown {_usdc(max((s.max_drawdown for s in data), default=0))}",
+            (
+                f"profit       {_usdc(self.pnl)} USDC"
+                f" = spread {_usdc(parts.spread)} + adverse selection {_usdc(parts.adverse_selection)}"
+                f" + inventory {_usdc(parts.inventory)} + fees {_usdc(parts.fees)}"
+                f" + settlement {_usdc(parts.settlement)}"
+            ),
+            (
+                f"worst case   {_usdc(worst)} of {_usdc(risk.max_market_loss)} USDC in one market,"
+                f" {_usdc(worst_all)} of {_usdc(risk.max_portfolio_exposure)} in all;"
+                f" largest drawdown {_usdc(max((s.max_drawdown for s in data), default=0))}"
+            ),
             f"quoting      {self.quoting_ppm / 10_000:.2f} % of the quotable time",
         ]
         for reason, ms in self.reasons_ms().items():
@@ -240,9 +249,7 @@ def report_market(agent: Agent, market: Market) -> MarketReport:
     )
 
 
-def report_session(
-    agent: Agent, markets: list[Market], events: int, violations: list[str]
-) -> SessionReport:
+def report_session(agent: Agent, markets: list[Market], events: int, violations: list[str]) -> SessionReport:
     """Everything one agent did. `violations` are the auditor's; the agent's own are added."""
     return SessionReport(
         markets=tuple(report_market(agent, market) for market in markets),

@@ -378,7 +378,9 @@ class RiskSettings(msgspec.Struct, frozen=True, kw_only=True):
         Decimal,
         Number("0.01", "1", _PER_SHARE),
         "Range of the mid within the window above which a market is not quoted.",
-    ] = Decimal("0.40")
+        # 32 recorded 15-minute markets, 24,035 seconds: 0.17 % of the time above 0.50, 1.65 % above 0.40;
+        # 68 recorded 5-minute markets, 13,723 seconds: 0.79 % and 4.4 %.
+    ] = Decimal("0.50")
     reduce_only_s: Annotated[
         Decimal,
         Number("0", "3600", "seconds"),

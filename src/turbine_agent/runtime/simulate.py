@@ -78,11 +78,18 @@ def assumptions(latency: LatencyParams) -> tuple[str, ...]:
     def span(least: int, spread: int) -> str:
         return f"{least // 1_000_000}-{(least + spread) // 1_000_000} ms"
 
+    travel = ", ".join(
+        (
+            f"orders {span(latency.order_min, latency.order_spread)}",
+            f"answers {span(latency.answer_min, latency.answer_spread)}",
+            f"the stream {span(latency.feed_min, latency.feed_spread)}",
+        )
+    )
     return (
-        "The other traders are simulated: a house maker, slower makers, noise takers and takers who know the"
-        " underlying's price before the book does.",
-        f"Orders travel {span(latency.order_min, latency.order_spread)}, answers"
-        f" {span(latency.answer_min, latency.answer_spread)}, the stream"
-        f" {span(latency.feed_min, latency.feed_spread)}.",
-        "A resting order fills only when a taker's order reaches it in price-time priority; it joins at the back.",
+        (
+            "The other traders are simulated: a house maker, slower makers, noise takers and takers who know"
+            " the underlying's price before the book does."
+        ),
+        f"Messages travel: {travel}.",
+        "A resting order fills only when a taker reaches it in price-time priority; it joins at the back.",
     )

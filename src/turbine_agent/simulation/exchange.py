@@ -127,6 +127,7 @@ class MarketRecord(msgspec.Struct, frozen=True, kw_only=True):
     end_price_micros: int | None
     """Price of the underlying at the close, micro-USD; None before it."""
     winner: Outcome | None
+    resolved_ts: Nanos | None
     """None until it is resolved."""
     trades: int
     volume: Money
@@ -156,6 +157,7 @@ class _Listing:
         "is_streamed",
         "market",
         "market_id",
+        "resolved_ts",
         "seqs",
         "strike",
         "swept_s",
@@ -179,6 +181,7 @@ class _Listing:
         self.is_streamed = False
         self.end_price: int | None = None
         self.winner: Outcome | None = None
+        self.resolved_ts: Nanos | None = None
         self.trades = 0
         self.volume = 0
 
@@ -363,6 +366,7 @@ class SimulatedExchange:
                 market=listing.market,
                 end_price_micros=listing.end_price,
                 winner=listing.winner,
+                resolved_ts=listing.resolved_ts,
                 trades=listing.trades,
                 volume=Money(listing.volume),
             )
@@ -651,6 +655,7 @@ class SimulatedExchange:
         now = self._scheduler.now
         winner = Outcome.YES if end_price > listing.strike else Outcome.NO
         listing.winner = winner
+        listing.resolved_ts = now
         self.accounts.resolve(listing.market_id, winner)
         self._ears.stream(MarketResolved(ts=now, market_id=listing.market_id, winner=winner))
         self._resolved += 1

@@ -1,5 +1,6 @@
 """How long messages travel. Draws are uniform, from a generator of their own, so that a change in the flow of
-orders does not change the weather, nor the other way round."""
+orders does not change the weather, nor the other way round.
+"""
 
 from __future__ import annotations
 

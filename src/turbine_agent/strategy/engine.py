@@ -92,9 +92,7 @@ def decide(
     """Design section 7, line by line. The touch must be sound (bid below ask); sizes do not matter here."""
     fair2 = best_bid + best_ask
     in_extremes = quoting.is_extreme(fair2, params.extreme_low, params.extreme_high)
-    half2 = quoting.half_spread2(
-        params.base_spread, params.extreme_spread_mult_ppm, in_extremes, in_drawdown
-    )
+    half2 = quoting.half_spread2(params.base_spread, params.extreme_spread_mult_ppm, in_extremes, in_drawdown)
     skew2 = quoting.skew2(inventory, max_inventory, params.skew_factor)
     overlay2 = 2 * params.overlay_bias * lean
     shifted2 = fair2 + skew2 + overlay2

@@ -1,4 +1,6 @@
-"""One quoting decision, taken apart for a person: the same functions as the live agent, on a book from a file."""
+"""One quoting decision, taken apart for a person: the same functions as the live agent, on a book from a
+file.
+"""
 
 from __future__ import annotations
 
@@ -36,10 +38,10 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     doctrine: Doctrine | None
     decision: Decision | None
     reasons: tuple[str, ...]
-    """Why a side has no quote: the reason alone when it holds for both, else `bid: ...` and `ask: ...`."""
+    """Why a side has no quote: the reason alone where it holds for both, else `bid: ...`, `ask: ...`."""
 
     def to_json(self) -> dict[str, object]:
-        """Amounts in micro-units; a side without a quote is null. Half-micros are cut down, half-spreads up."""
+        """Amounts in micro-units; a side without a quote is null. Half-micros are cut, half-spreads up."""
         doctrine, decision = self.doctrine, self.decision
         steps: dict[str, object] = {
             "inventory_micros": self.inventory,
@@ -93,10 +95,14 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
                 f"half-spread    {_half(doctrine.half2)}",
                 f"skew           {_half(doctrine.skew2)}",
                 f"overlay        {_half(doctrine.overlay2)}",
-                f"doctrine       {_price(doctrine.bid)} / {_price(doctrine.ask)}"
-                f"  x {text_from_micros(doctrine.size, decimals=2)} shares",
-                f"guarded        {_price(doctrine.guarded_bid)} / {_price(doctrine.guarded_ask)}"
-                "  (never at or through the other side's touch)",
+                (
+                    f"doctrine       {_price(doctrine.bid)} / {_price(doctrine.ask)}"
+                    f"  x {text_from_micros(doctrine.size, decimals=2)} shares"
+                ),
+                (
+                    f"guarded        {_price(doctrine.guarded_bid)} / {_price(doctrine.guarded_ask)}"
+                    "  (never at or through the other side's touch)"
+                ),
             ]
         decision = self.decision
         lines.append(f"bid            {_quote(decision.bid if decision else None)}")
@@ -170,7 +176,9 @@ def refuse(inventory: int, seconds_to_end: int, detail: str) -> Explanation:
     )
 
 
-def _others(levels: tuple[Level, ...], own: tuple[tuple[Side, Price, Qty], ...], side: Side) -> dict[Price, Qty]:
+def _others(
+    levels: tuple[Level, ...], own: tuple[tuple[Side, Price, Qty], ...], side: Side
+) -> dict[Price, Qty]:
     totals: dict[Price, Qty] = {}
     for price, qty in levels:
         totals[price] = Qty(totals.get(price, 0) + qty)

@@ -7,14 +7,14 @@
     bid     = floor to tick of clamp(fair - half + skew + overlay)
     ask     = ceil to tick of  clamp(fair + half + skew + overlay)
 
-Everything here takes and returns plain integers: no objects, no strings, no floats, no exceptions. So the live
-core interprets the very source that the research kernel compiles.
+Everything here takes and returns plain integers: no objects, no strings, no floats, no exceptions. So the
+live core interprets the very source that the research kernel compiles.
 
 Fair and half-spread are halves of integers. All arithmetic therefore runs in *half-micros* (names that end in
-2): 2 * price in micro-dollars. Where a division is not exact it goes the careful way: a half-spread up, a skew
-toward zero (so that the mirrored inventory gives the mirrored skew), a size down, a bid down, an ask up. With a
-tick that divides 1 USDC and with min_price = 1 - max_price the quotes of the mirrored book are the mirrored
-quotes, exactly.
+2): 2 * price in micro-dollars. Where a division is not exact it goes the careful way: a half-spread up, a
+skew toward zero (so that the mirrored inventory gives the mirrored skew), a size down, a bid down, an ask up.
+With a tick that divides 1 USDC and with min_price = 1 - max_price the quotes of the mirrored book are the
+mirrored quotes, exactly.
 """
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+"""The book: snapshots replace, changes follow, the best prices are those of the levels."""
+
 from __future__ import annotations
 
 from hypothesis import given
@@ -6,9 +8,7 @@ from hypothesis import strategies as st
 from turbine_agent.core.book import Book
 from turbine_agent.model.units import Nanos, Price, Qty
 
-changes = st.lists(
-    st.tuples(st.booleans(), st.integers(1, 12), st.integers(0, 3)), min_size=1, max_size=4
-)
+changes = st.lists(st.tuples(st.booleans(), st.integers(1, 12), st.integers(0, 3)), min_size=1, max_size=4)
 
 
 def level(pair: tuple[int, int]) -> tuple[Price, Qty]:

@@ -1,6 +1,9 @@
+"""The store: what lists of open orders prove and do not prove, and how a market ends."""
+
 from __future__ import annotations
 
 from tests.kit import MARKET, Bench, snapshot
+
 from turbine_agent.core.orders import OrderState
 from turbine_agent.model.events import (
     CancelReason,
@@ -32,9 +35,7 @@ def line(bench: Bench, order_id: OrderId) -> OpenOrder:
 
 def read(bench: Bench, *order_ids: OrderId, age_s: int = 0) -> None:
     lines = tuple(line(bench, order_id) for order_id in order_ids)
-    bench.store.apply(
-        OpenOrdersRead(ts=bench.ts, asked_ts=Nanos(bench.ts - age_s * SECOND), orders=lines)
-    )
+    bench.store.apply(OpenOrdersRead(ts=bench.ts, asked_ts=Nanos(bench.ts - age_s * SECOND), orders=lines))
 
 
 def later(bench: Bench, seconds: int = 1) -> None:
@@ -60,13 +61,13 @@ def test_an_order_missing_from_the_list_is_unknown_and_not_dead() -> None:
     order_id = bench.place(Side.BUY, 490_000, 10)
     later(bench)
     read(bench)
-    order = bench.store.orders[order_id]
-    assert order.state is OrderState.UNKNOWN
+    assert bench.store.orders[order_id].state is OrderState.UNKNOWN
     later(bench)
     read(bench)
-    assert order.absent_reads == 1
+    assert bench.store.orders[order_id].absent_reads == 1
     bench.fill(order_id, 10)
-    assert order.state is OrderState.FILLED
+    assert bench.store.orders[order_id].cum_qty == 10
+    assert bench.state.living == {}
 
 
 def test_an_order_just_sent_may_be_missing_from_the_list() -> None:
@@ -85,9 +86,7 @@ def test_a_finished_market_is_folded_away_and_late_news_of_it_is_no_foreign_orde
     order_id = bench.place(Side.BUY, 490_000, 10)
     fill_id = bench.fill(order_id, 10)
     bench.store.apply(
-        SettlementUpdated(
-            ts=bench.ts, order_id=order_id, fill_id=fill_id, status=SettlementStatus.SETTLED
-        )
+        SettlementUpdated(ts=bench.ts, order_id=order_id, fill_id=fill_id, status=SettlementStatus.SETTLED)
     )
     bench.store.apply(MarketResolved(ts=bench.ts, market_id=MARKET.market_id, winner=Outcome.NO))
     assert bench.store.markets == {}

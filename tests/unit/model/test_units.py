@@ -1,3 +1,5 @@
+"""Units: text to integers exactly, and every rounding in the direction its name says."""
+
 from __future__ import annotations
 
 from decimal import Decimal
@@ -20,15 +22,24 @@ from turbine_agent.model.units import (
 
 @pytest.mark.parametrize(
     ("text", "micros"),
-    [("0.49", 490_000), ("0.3", 300_000), ("1", MICROS), ("-1.5", -1_500_000), ("1e-6", 1), ("13.703", 13_703_000)],
+    [
+        ("0.49", 490_000),
+        ("0.3", 300_000),
+        ("1", MICROS),
+        ("-1.5", -1_500_000),
+        ("1e-6", 1),
+        ("13.703", 13_703_000),
+    ],
 )
 def test_text_becomes_micros_exactly(text: str, micros: int) -> None:
     assert micros_from_text(text) == micros
 
 
-@pytest.mark.parametrize("text", ["", "NaN", "Infinity", "-Infinity", "abc", "0.1234567", "1e400", "1,5", "10%"])
+@pytest.mark.parametrize(
+    "text", ["", "NaN", "Infinity", "-Infinity", "abc", "0.1234567", "1e400", "1,5", "10%"]
+)
 def test_what_is_not_an_amount_is_refused_by_name(text: str) -> None:
-    with pytest.raises(UnitError, match="is not|has more than|is too large"):
+    with pytest.raises(UnitError, match=r"is not|has more than|is too large"):
         micros_from_text(text)
 
 
@@ -43,7 +54,9 @@ def test_text_for_people_cuts_and_does_not_round() -> None:
 
 
 def test_the_price_of_an_order_is_the_protocols() -> None:
-    """turbine-protocol, section 2: price * size // 1_000_000. 0.30 is 300_000 on the wire, not 3_000 (lesson 1)."""
+    """turbine-protocol, section 2: price * size // 1_000_000. 0.30 is 300_000 on the wire, not 3_000 (lesson
+    1).
+    """
     assert notional(300_000, 1_000_000) == 300_000
     assert notional(595_179, 23_023_337) == 13_703_006
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-
 from tests.kit import MARKET, NEXT_MARKET, Bench, params, snapshot
+
 from turbine_agent.core.identity import IdSource
 from turbine_agent.model.events import BalanceRead, MarketOpened, SettlementStatus, SettlementUpdated
 from turbine_agent.model.markets import Outcome, Side
@@ -141,7 +141,9 @@ def test_the_inventory_limit_counts_what_is_working_in_flight_and_unknown() -> N
 
 def test_a_reducing_order_is_never_refused_by_a_limit_on_inventory_or_loss() -> None:
     """Lesson 30: also far over both limits."""
-    gate = Gate({"max_inventory": 5_000_000, "max_market_loss": 1_000_000, "max_portfolio_exposure": 1_000_000})
+    gate = Gate(
+        {"max_inventory": 5_000_000, "max_market_loss": 1_000_000, "max_portfolio_exposure": 1_000_000}
+    )
     order_id = gate.place(Side.BUY, 480_000, 40_000_000)
     fill_id = gate.fill(order_id, 40_000_000)
     assert gate.ask(Side.BUY, size=1_000_000) is Reason.INVENTORY_LIMIT

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-
 from tests.kit import levels, params, price, qty
+
 from turbine_agent.model.markets import Side
 from turbine_agent.strategy.explain import ExplainBook, Explanation, explain, refuse
 

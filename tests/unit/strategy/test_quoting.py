@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import msgspec
 import pytest
-
 from tests.kit import STRATEGY, levels, qty
+
+from turbine_agent.model.ids import MarketId
 from turbine_agent.model.params import StrategyParams
+from turbine_agent.model.reasons import Reason
 from turbine_agent.model.units import Nanos, Price, Qty
 from turbine_agent.strategy.engine import Doctrine, StrategyEngine, decide, lean_of
 from turbine_agent.strategy.view import Decision, MarketView
-from turbine_agent.model.ids import MarketId
-from turbine_agent.model.reasons import Reason
 
 MAX_INVENTORY = Qty(100_000_000)
 
