@@ -12,7 +12,7 @@ CANDIDATES := python3.11 python3.12 python3.13 python3
 FITS := import sys; sys.exit(sys.version_info < (3, 11))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev sim test check fix lock clean
+.PHONY: help setup setup-dev sim test lint check planted fix lock clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,13 +27,17 @@ sim: setup ## Simulate four markets (SIM="--seed 2 --markets 8" for others)
 test: setup-dev ## Run all tests
 	@$(BIN)/python -m pytest
 
-check: setup-dev ## Everything CI looks at: format, lint, types, imports, tests
+lint: setup-dev ## Format, lint, types and import rules, without the tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/basedpyright
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest
+
+check: lint test ## Everything CI looks at
+
+planted: setup-dev ## Plant realistic bugs, one at a time, and see each of them caught (minutes)
+	@$(BIN)/python -m tests.planted_bugs
 
 fix: setup-dev ## Format the code and mend what the linter can mend by itself
 	$(BIN)/ruff format .

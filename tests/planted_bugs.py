@@ -34,7 +34,7 @@ BUGS = (
     Bug(
         "winning-orders-count-as-gains",
         "risk/exposure.py",
-        "    if if_won < 0:\n        if_won = 0\n",
+        "    if_won = max(if_won, 0)\n",
         "",
         "tests/property/test_worst_case.py",
     ),
@@ -213,8 +213,8 @@ BUGS = (
     Bug(
         "expiring-order-is-kept",
         "execution/engine.py",
-        "            and (terms.expires_ts - now >= params.refresh_before_ns or terms.expires_ts >= _last_expiry(state))",
-        "",
+        "terms.expires_ts - now >= params.refresh_before_ns or terms.expires_ts >= _last_expiry(state)",
+        "True",
         "tests/property/test_execution.py",
     ),
     Bug(

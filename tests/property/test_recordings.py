@@ -25,7 +25,8 @@ from turbine_agent.model.units import (
     UnitError,
     micros_from_text,
 )
-from turbine_agent.research.recordings import RecordingWriter, _micros, open_recordings
+from turbine_agent.research.recordings import RecordingWriter, open_recordings
+from turbine_agent.research.recordings.decimals import micros_of
 from turbine_agent.simulation.recording import Frame, RecordedMarket, RecordingError
 
 OPEN_MS = 1_700_000_100_000
@@ -131,7 +132,7 @@ def test_what_is_written_is_what_is_read(markets: list[RecordedMarket]) -> None:
 def test_a_number_is_read_exactly_or_not_at_all(text: str) -> None:
     """Whatever the fast way accepts, the slow and general way of `units` reads as the same number."""
     try:
-        micros = _micros(text)
+        micros = micros_of(text)
     except UnitError:
         assert re.fullmatch(r"[0-9]+(\.[0-9]{1,6})?", text) is None or Decimal(text).scaleb(6) > QTY_MAX
     else:

@@ -85,7 +85,7 @@ class ExecutionParams(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     refresh_before_ns: Nanos
     """An order with less than this left to live is replaced by a fresh one."""
     replace_threshold: int
-    """A resting order this much less aggressive than the wish keeps its place in the queue, micro-dollars."""
+    """A resting order whose price differs by no more than this keeps its place, micro-dollars."""
     resize_threshold_ppm: int
     """A resting order whose size differs by less than this share of the wish is kept."""
 

@@ -6,7 +6,7 @@
 Only the six messages Turbine knows are here, each with typed fields, because a signer that takes any digest
 would sign anything. Words are big-endian; texts in a domain enter as their hashes.
 
-An order's *hash* is not its digest: it is keccak(hashStruct), a second hash over the first (protocol reference,
+An order's *hash* is not its digest: it is keccak(hashStruct), a second hash over the first (turbine-protocol,
 section 6.4). It knows neither chain nor settlement contract, but trader, nonce and recipient make it ours.
 
 Every function raises FieldError for a value that does not fit its field; nothing is ever cut to fit.
@@ -18,7 +18,7 @@ import re
 from functools import lru_cache
 from typing import Final
 
-from sha3 import keccak_256
+from sha3 import keccak_256  # type: ignore[import-untyped]
 
 from turbine_agent.protocol.constants import UINT64_MAX, ZERO_WORD, Chain
 
@@ -73,7 +73,7 @@ def order_struct_hash(
     expiration: int,
     maker_fee_recipient: str,
 ) -> bytes:
-    """hashStruct of an order: price in micro-dollars, size in micro-shares, expiration in Unix seconds."""
+    """The hashStruct of an order: micro-dollars, micro-shares, Unix seconds."""
     if nonce > UINT64_MAX:
         raise FieldError(f"nonce {nonce} has more than 64 bits")
     return keccak(

@@ -282,7 +282,7 @@ class StrategySettings(msgspec.Struct, frozen=True, kw_only=True):
         Decimal,
         Number("0.0001", "0.1", _PER_SHARE),
         "Grid of our quotes: bids are cut down to it, asks up; 1 is a multiple of it.",
-    ] = Decimal("0.01")
+    ] = Decimal("0.001")
     resize_threshold: Annotated[
         Decimal,
         Number("0", "1", _OF_ONE),
@@ -434,13 +434,13 @@ class LoopSettings(msgspec.Struct, frozen=True, kw_only=True):
     replace_threshold: Annotated[
         Decimal,
         Number("0", "0.5", _PER_SHARE),
-        "A resting order up to this much less aggressive than the wish keeps its place in the queue.",
-    ] = Decimal("0.01")
+        "A resting order whose price differs from the wish by no more than this keeps its place in the queue.",
+    ] = Decimal("0.005")
     late_fill_s: Annotated[
         Decimal,
         Number("0", "600", "seconds"),
         "How long a cancelled or expired order still counts as if it could fill: a report may be on its way.",
-    ] = Decimal(10)
+    ] = Decimal(3)
     claim_interval_s: Annotated[
         Decimal,
         Number("1", "3600", "seconds"),

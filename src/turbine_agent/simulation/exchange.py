@@ -27,8 +27,9 @@ removals, then the book.
 
 from __future__ import annotations
 
+from enum import StrEnum
 from hashlib import blake2b
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 
@@ -76,10 +77,12 @@ class SimulationParams(msgspec.Struct, frozen=True, kw_only=True):
     """The exchange's knobs. Times in nanoseconds; what has a minimum and a maximum is drawn uniformly."""
 
     asset: str = "BTC"
-    markets: int = 1
-    """How many, one after the other."""
+    markets: int | None = 1
+    """How many, one after the other; None: they never end."""
     interval_ns: Nanos = Nanos(900 * SECOND)
     """Life of a market. Markets begin at multiples of it."""
+    phase_ns: Nanos = Nanos(0)
+    """Markets begin so much later than at multiples of the interval; less than one interval."""
     agent_cash: Money = Money(1_000 * MICROS)
     """What the agent starts with, micro-USDC."""
     fees: AnyFeeSchedule = NotionalFee()
@@ -116,8 +119,11 @@ class SimulationParams(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if self.order_life_min_s < 1:
             raise ValueError(f"order_life_min_s is {self.order_life_min_s}, below the clock's one second")
-        if self.markets < 1 or self.interval_ns <= 0 or self.interval_ns % SECOND:
+        too_few = self.markets is not None and self.markets < 1
+        if too_few or self.interval_ns <= 0 or self.interval_ns % SECOND:
             raise ValueError(f"{self.markets} markets of {self.interval_ns} ns: one or more of whole seconds")
+        if not 0 <= self.phase_ns < self.interval_ns or self.phase_ns % SECOND:
+            raise ValueError(f"phase_ns is {self.phase_ns}: whole seconds, less than an interval")
 
 
 class MarketRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -145,6 +151,46 @@ class Counts(msgspec.Struct, gc=False):
     trades: int = 0
     settled: int = 0
     reversed: int = 0
+
+
+class Removal(StrEnum):
+    """Why an order left the book without being filled."""
+
+    REQUESTED = "cancelled"
+    EXPIRED = "expired"
+    SELF_TRADE = "self_trade"
+    MARKET_CLOSED = "market_closed"
+
+
+class Witness(Protocol):
+    """Somebody who sees what happens to anybody's orders, at the instant at which it happens.
+
+    The served exchange is one. All but `settlement_refusal` are told after the fact; none may send orders.
+    """
+
+    def opened(self, market: Market) -> None:
+        """A market takes orders from now on, though it is not announced yet."""
+        ...
+
+    def traded(self, trade: Trade, execution: Execution) -> None:
+        """Two orders met; the book is told of after all executions of the newcomer."""
+        ...
+
+    def removed(self, market_id: MarketId, outcome: Outcome, order: RestingOrder, why: Removal) -> None:
+        """An order left the book unfilled; the book is told of after that."""
+        ...
+
+    def book_changed(self, market_id: MarketId, outcome: Outcome) -> None:
+        """Something in a book is no longer what it was."""
+        ...
+
+    def settlement_refusal(self, trade: Trade) -> str | None:
+        """Asked when a trade is about to settle: why it must fail, or None."""
+        ...
+
+    def settled(self, trade: Trade, failure: str | None) -> None:
+        """A trade has settled (None), or has failed for this reason and nothing has moved."""
+        ...
 
 
 class _Listing:
@@ -195,13 +241,24 @@ class _AgentOrder(msgspec.Struct, frozen=True):
 class SimulatedExchange:
     """An exchange in virtual time, a pure function of its parameters, its seed and what the agent sends."""
 
-    def __init__(self, params: SimulationParams, seed: int) -> None:
+    def __init__(
+        self,
+        params: SimulationParams,
+        seed: int,
+        *,
+        accounts: Accounts | None = None,
+        witness: Witness | None = None,
+    ) -> None:
+        """`accounts` may be shared by the exchanges of several assets, which then share their traders too."""
         self.params = params
         self.counts = Counts()
-        self.accounts = Accounts()
-        self.accounts.open(AGENT, cash=params.agent_cash, may_overdraw=False)
-        for name in account_names(params.flow):
-            self.accounts.open(name, cash=Money(0), may_overdraw=True)
+        self.accounts = Accounts() if accounts is None else accounts
+        self._fill_name = "fill" if accounts is None else f"fill-{params.asset}"
+        self._witness = witness
+        if AGENT not in self.accounts.names():
+            self.accounts.open(AGENT, cash=params.agent_cash, may_overdraw=False)
+            for name in account_names(params.flow):
+                self.accounts.open(name, cash=Money(0), may_overdraw=True)
         self._seed = seed
         self._clock_chance = Chance("clock", seed)
         self._settlement_chance = Chance("settlement", seed)
@@ -223,11 +280,14 @@ class SimulatedExchange:
         """Open the first market at the next multiple of the interval, at once if that is now."""
         self._scheduler = scheduler
         self._ears = ears
-        interval = self.params.interval_ns
-        first = Nanos(-(-scheduler.now // interval) * interval)
+        interval, phase = self.params.interval_ns, self.params.phase_ns
+        first = Nanos(-(-(scheduler.now - phase) // interval) * interval + phase)
         self._oracle = Oracle(
             self.params.flow, PricePath(self.params.flow, self.params.asset, self._seed, first)
         )
+        if self.params.markets is None:
+            scheduler.at(first, self._open)
+            return
         for number in range(self.params.markets):
             scheduler.at(first + number * interval, self._open)
 
@@ -345,6 +405,8 @@ class SimulatedExchange:
         self.counts.cancelled += 1
         if account == AGENT:
             del self._agent_orders[order_id]
+        if self._witness is not None:
+            self._witness.removed(market_id, outcome, order, Removal.REQUESTED)
         self._tell_book(listing, outcome)
         return True
 
@@ -453,6 +515,9 @@ class SimulatedExchange:
                 self._forget(order, CancelReason.SELF_TRADE if self.params.tells_own_removal else None)
             if result.resting is not None:
                 self._agent_orders[order_id] = _AgentOrder(listing, outcome, result.resting)
+        if self._witness is not None:
+            for order in result.removed:
+                self._witness.removed(market_id, outcome, order, Removal.SELF_TRADE)
         self._tell_book(listing, outcome)
 
     def _execute(self, listing: _Listing, outcome: Outcome, execution: Execution) -> None:
@@ -460,7 +525,7 @@ class SimulatedExchange:
         self.counts.trades += 1
         listing.trades += 1
         listing.volume += notional(price, qty)
-        fill_id = FillId(f"fill-{self.counts.trades}")
+        fill_id = FillId(f"{self._fill_name}-{self.counts.trades}")
         fees = self.params.fees
         maker_fee, taker_fee = fees.fee(_MAKER, price, qty), fees.fee(_TAKER, price, qty)
         maker, taker = execution.maker_owner, execution.taker_owner
@@ -477,6 +542,8 @@ class SimulatedExchange:
             seller_fee=maker_fee if taker_buys else taker_fee,
         )
         self.accounts.match(trade)
+        if self._witness is not None:
+            self._witness.traded(trade, execution)
         ours: list[OrderId] = []
         now = self._scheduler.now
         if listing.is_streamed:
@@ -499,7 +566,7 @@ class SimulatedExchange:
             ours.append(execution.taker_order_id)
             self._tell_fill(execution.taker_order_id, fill_id, price, qty, taker_fee, _TAKER)
         delay = self._settlement_chance.between(self.params.settlement_min_ns, self.params.settlement_max_ns)
-        self._scheduler.after(delay, lambda: self._settle(fill_id, ours))
+        self._scheduler.after(delay, lambda: self._settle(trade, ours))
 
     def _tell_fill(
         self, order_id: OrderId, fill_id: FillId, price: Price, qty: Qty, fee: Money, liquidity: Liquidity
@@ -516,14 +583,20 @@ class SimulatedExchange:
             )
         )
 
-    def _settle(self, fill_id: FillId, ours: list[OrderId]) -> None:
+    def _settle(self, trade: Trade, ours: list[OrderId]) -> None:
+        fill_id = trade.fill_id
+        failure: str | None = None
         if self._settlement_chance.between(1, 1_000_000) <= self.params.settlement_failure_ppm:
+            failure = "transaction reverted"
+        elif self._witness is not None:
+            failure = self._witness.settlement_refusal(trade)
+        if failure is not None:
             self.accounts.fail(fill_id)
-            status = SettlementStatus.REVERSED
-        elif self.accounts.settle(fill_id) is None:
-            status = SettlementStatus.SETTLED
         else:
-            status = SettlementStatus.REVERSED
+            failure = self.accounts.settle(fill_id)
+        if self._witness is not None:
+            self._witness.settled(trade, failure)
+        status = SettlementStatus.SETTLED if failure is None else SettlementStatus.REVERSED
         if status is SettlementStatus.SETTLED:
             self.counts.settled += 1
         else:
@@ -555,6 +628,8 @@ class SimulatedExchange:
                 if order.owner == AGENT:
                     del self._agent_orders[order.order_id]
                     self._ears.stream(OrderExpired(ts=self._scheduler.now, order_id=order.order_id))
+                if self._witness is not None:
+                    self._witness.removed(listing.market_id, outcome, order, Removal.EXPIRED)
             self._tell_book(listing, outcome)
 
     def _sweep_all(self) -> None:
@@ -582,6 +657,8 @@ class SimulatedExchange:
 
     def _tell_book(self, listing: _Listing, outcome: Outcome) -> None:
         book = listing.books[outcome]
+        if self._witness is not None and book.has_changes:
+            self._witness.book_changed(listing.market_id, outcome)
         if not listing.is_streamed:
             book.forget_changes()
             return
@@ -615,6 +692,10 @@ class SimulatedExchange:
         )
         listing = _Listing(market, strike, removes_own=params.removes_own)
         self._listings[market.market_id] = listing
+        if params.markets is None:  # scheduled before the close, as in a run of so many markets
+            scheduler.at(market.close_ts, self._open)
+        if self._witness is not None:
+            self._witness.opened(market)
         # The close is scheduled first of all, so that nothing else of that instant comes before it.
         scheduler.at(market.close_ts, lambda: self._close(listing))
         gap = self._clock_chance.between(params.rollover_gap_min_ns, params.rollover_gap_max_ns)
@@ -643,10 +724,12 @@ class SimulatedExchange:
         listing.is_open = False
         end_price = self._oracle.price(now)
         listing.end_price = end_price
-        for book in listing.books:
+        for outcome, book in zip(_OUTCOMES, listing.books, strict=True):
             for order in book.clear():
                 if order.owner == AGENT:
                     self._forget(order, CancelReason.MARKET_CLOSED)
+                if self._witness is not None:
+                    self._witness.removed(listing.market_id, outcome, order, Removal.MARKET_CLOSED)
         self._ears.stream(MarketClosed(ts=now, market_id=listing.market_id))
         delay = self._clock_chance.between(self.params.resolution_min_ns, self.params.resolution_max_ns)
         self._scheduler.after(delay, lambda: self._resolve(listing, end_price))

@@ -240,6 +240,11 @@ class MatchingEngine:
         bids, asks = self._sides
         return _changes(bids), _changes(asks)
 
+    @property
+    def has_changes(self) -> bool:
+        """Whether anything in the others' book was touched since the last `take_changes`."""
+        return any(book_side.before for book_side in self._sides)
+
     def forget_changes(self) -> None:
         """As `take_changes`, for when nobody looks."""
         for book_side in self._sides:

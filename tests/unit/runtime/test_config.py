@@ -431,8 +431,8 @@ def test_a_private_key_in_the_wrong_place_is_not_repeated(config: Path) -> None:
         (["strategy.extreme_low=0.5", "strategy.extreme_high=0.5"], "strategy.extreme_low"),
         (["strategy.quote_tick=0.03"], "strategy.quote_tick"),
         (["strategy.quote_tick=0.02"], "strategy.min_price"),
-        (["strategy.max_price=0.985"], "strategy.max_price"),
-        (["strategy.base_spread=0.009"], "strategy.base_spread"),
+        (["strategy.max_price=0.9855"], "strategy.max_price"),
+        (["strategy.quote_tick=0.01", "strategy.base_spread=0.009"], "strategy.base_spread"),
         (["strategy.order_size=51"], "strategy.order_size"),
         (["risk.max_inventory_units=9"], "strategy.order_size"),
         (["risk.max_market_loss_usdc=151"], "risk.max_market_loss_usdc"),
@@ -453,7 +453,7 @@ def test_values_that_contradict_each_other_are_refused(config: Path, flags: list
 def test_a_feature_that_cannot_act_is_told_of_but_allowed(config: Path) -> None:
     dead_skew = loaded(config, "strategy:\n  skew_factor: 0.005\n")
     assert [warning.split()[0] for warning in dead_skew.warnings] == ["strategy.skew_factor"]
-    dead_overlay = loaded(config, "strategy:\n  overlay_bias: 0.004\n")
+    dead_overlay = loaded(config, "strategy:\n  overlay_bias: 0.0004\n")
     assert [warning.split()[0] for warning in dead_overlay.warnings] == ["strategy.overlay_bias"]
     assert loaded(config, "strategy:\n  overlay_bias: 0\n").warnings == ()
 

@@ -1,0 +1,164 @@
+"""What can go wrong at the exchange: one table, a rate for each, and a count of how often it did.
+
+A fault *strikes* with its rate, drawn anew each time it could, from a stream of chance of its own: switching
+one on does not move another. Rates can be changed while the exchange runs. A fault that concerns requests can
+be limited to one scope: `http-500@cancel` strikes cancels alone.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from turbine_agent.simulation.chance import Chance
+
+SCOPES: Final = ("place", "cancel", "relay", "read")
+"""Orders; cancels of one or of all; relayer and key registration; every GET."""
+
+
+class Fault(msgspec.Struct, frozen=True, gc=False):
+    """A row of the table."""
+
+    name: str
+    what: str
+    named: float
+    """Its rate when it is asked for without one."""
+    usual: float = 0.0
+    """Its rate when nothing is said about it. Not zero for what Turbine is known to do every day."""
+    has_scope: bool = False
+
+
+FAULTS: Final = (
+    # requests
+    Fault("http-429", "too many requests, without Retry-After", 0.05, has_scope=True),
+    Fault("http-429-retry-after", "too many requests, with Retry-After: 2", 0.05, has_scope=True),
+    Fault("http-500", "internal error; the request was not carried out", 0.05, has_scope=True),
+    Fault("http-502", "bad gateway; the request was not carried out", 0.05, has_scope=True),
+    Fault("http-503", "unavailable; the request was not carried out", 0.05, has_scope=True),
+    Fault("http-502-after", "bad gateway, but the request was carried out", 0.05, has_scope=True),
+    Fault("slow-request", "carried out 5 to 30 s later, then answered", 0.05, has_scope=True),
+    Fault("slow-answer", "carried out at once, answered 2 to 5 s later", 0.05, has_scope=True),
+    Fault("lost-request", "connection closed, the request was not carried out", 0.05, has_scope=True),
+    Fault("lost-answer", "connection closed, but the request was carried out", 0.05, has_scope=True),
+    Fault("html-answer", "status 200 with a web page; the request was not carried out", 0.05, has_scope=True),
+    Fault("token-expired", "a good bearer token is refused as expired", 0.05, has_scope=True),
+    # orders and money
+    Fault("get-order-lag", "an order is unknown to GET /orders/{hash} in its first 2 s", 1.0, usual=1.0),
+    Fault("cancel-ignored", "a cancel is confirmed, but the order stays", 0.1),
+    Fault("settlement-failure", "a matched trade fails on chain", 0.05),
+    Fault("claim-failure", "a redemption fails on chain", 0.1),
+    # shapes of answers
+    Fault("null-lists", "an empty list comes as null", 1.0),
+    Fault("rollover-null", "between two markets a quick market is null (second third of the gap)", 1.0, 1.0),
+    Fault("rollover-204", "between two markets a quick market is 204 (last third of the gap)", 1.0, 1.0),
+    Fault("bare-books", "REST books are levels of price and size, without order hashes", 1.0),
+    Fault("upper-case-status", "OPEN, FILLED and CANCELLED instead of lower case", 1.0),
+    Fault("swapped-sides", "bids and asks of every book are exchanged", 1.0),
+    Fault("prices-1e4", "prices of every book have four decimals instead of six", 1.0),
+    Fault("strike-1e8", "strikes have eight decimals instead of six", 1.0),
+    # the stream
+    Fault("ws-refused", "a stream is refused with 503", 0.2),
+    Fault("ws-no-snapshot", "a subscription is confirmed, but no snapshot follows", 0.2),
+    Fault("ws-merged", "the outcome asked for is ignored: YES and NO come mixed", 1.0),
+    Fault("ws-no-trades", "no trade messages, as on every day of the log", 1.0),
+    Fault("ws-silent", "from a message on a stream says nothing more, but answers pings", 0.001),
+    Fault("ws-frozen", "from a message on a stream says nothing more at all", 0.001),
+    Fault("ws-drop-1000", "instead of a message a stream is closed with 1000", 0.001),
+    Fault("ws-drop-1006", "instead of a message a stream's connection is cut", 0.001),
+    Fault("ws-duplicate", "a message is sent twice", 0.05),
+    Fault("ws-lost", "a message is left out", 0.01),
+    Fault("ws-reordered", "a message is sent after its successor", 0.01),
+    Fault("ws-garbage", "a message is followed by one that makes no sense", 0.01),
+)
+BY_NAME: Final = {fault.name: fault for fault in FAULTS}
+
+
+class FaultError(ValueError):
+    """A fault that does not exist, or a rate that is none. The text says what and what to do."""
+
+
+class Faults:
+    """The rates in force, and what has struck."""
+
+    def __init__(self, seed: int) -> None:
+        self._chances = {fault.name: Chance(f"fault-{fault.name}", seed) for fault in FAULTS}
+        self._rates: dict[str, float] = {}
+        """By name, or by name@scope."""
+        self.struck: dict[str, int] = {fault.name: 0 for fault in FAULTS}
+        self.restore()
+
+    def restore(self) -> None:
+        """As if nothing had been said about any fault."""
+        self._rates = {fault.name: fault.usual for fault in FAULTS if fault.usual}
+
+    def clear(self) -> None:
+        """Nothing goes wrong any more."""
+        self._rates = {}
+
+    def set(self, key: str, rate: float) -> None:
+        """From now on a fault strikes with this rate, 0 ... 1. `key` is NAME or NAME@SCOPE. Raises FaultError."""
+        name, at, scope = key.partition("@")
+        fault = BY_NAME.get(name)
+        if fault is None:
+            raise FaultError(f"there is no fault {name!r}\n  do: see `turbine-agent exchange --fault list`")
+        if at and not (fault.has_scope and scope in SCOPES):
+            raise FaultError(f"{key!r}: {_scope_trouble(fault)}")
+        if not 0.0 <= rate <= 1.0:
+            raise FaultError(f"{key}={rate} is no rate\n  do: say how often it strikes, from 0 to 1")
+        self._rates[key] = rate
+
+    def ask(self, text: str) -> None:
+        """Apply one word of the command line: NAME, NAME=RATE, either with @SCOPE, or `none`. Raises FaultError."""
+        if text == "none":
+            self.clear()
+            return
+        key, equals, number = text.partition("=")
+        fault = BY_NAME.get(key.partition("@")[0])
+        if not equals:
+            self.set(key, 0.0 if fault is None else fault.named)
+            return
+        try:
+            rate = float(number)
+        except ValueError:
+            raise FaultError(f"{text!r}: {number!r} is no number\n  do: write {key}=0.1") from None
+        self.set(key, rate)
+
+    @property
+    def rates(self) -> dict[str, float]:
+        """What is in force, zeros left out."""
+        return {key: rate for key, rate in self._rates.items() if rate}
+
+    def strikes(self, name: str, scope: str | None = None) -> bool:
+        """Whether it goes wrong this time; counted if so."""
+        rate = self._rates.get(name, 0.0)
+        if scope is not None:
+            rate = self._rates.get(f"{name}@{scope}", rate)
+        if not rate or not self._chances[name].happens(rate):
+            return False
+        self.struck[name] += 1
+        return True
+
+
+    def between(self, name: str, low: int, high: int) -> int:
+        """How much, once it has struck."""
+        return self._chances[name].between(low, high)
+
+
+def _scope_trouble(fault: Fault) -> str:
+    if not fault.has_scope:
+        return f"{fault.name} concerns no requests\n  do: leave @… away"
+    return f"no such scope\n  do: use one of {', '.join(SCOPES)}"
+
+
+def table() -> str:
+    """All faults as text: name, rate when named, rate when not, what it does."""
+    width = max(len(fault.name) for fault in FAULTS)
+    lines = [f"{'NAME':{width}}  NAMED  USUAL  WHAT"]
+    for fault in FAULTS:
+        scope = " [@]" if fault.has_scope else ""
+        lines.append(f"{fault.name:{width}}  {fault.named:5g}  {fault.usual:5g}  {fault.what}{scope}")
+    lines.append("")
+    lines.append("NAMED is the rate of `--fault NAME`, USUAL the rate when nothing is said. `--fault none` switches")
+    lines.append("all off. Faults with [@] can be limited: NAME@SCOPE=RATE with one of " + ", ".join(SCOPES) + ".")
+    return "\n".join(lines)
