@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 
 import pytest
-
 from tests.planted_bugs import BUGS, PACKAGE, ROOT, Bug
+
 from turbine_agent.model.reasons import Halt, Reason
 
 RUNBOOK = (ROOT / "RUNBOOK.md").read_text(encoding="utf-8")
@@ -15,7 +15,7 @@ RUNBOOK = (ROOT / "RUNBOOK.md").read_text(encoding="utf-8")
 
 def rows(text: str, heading: str) -> set[str]:
     """Names in backticks in the first column of the tables below a heading."""
-    section = text.split(f"## {heading}")[1].split("\n## ")[0]
+    section = text.split(f"## {heading}")[1].split("\n## ", maxsplit=1)[0]
     cells = [line.split("|")[1] for line in section.splitlines() if line.startswith("|")]
     return {name for cell in cells for name in re.findall(r"`(\w+)`", cell)}
 

@@ -26,6 +26,8 @@ _KEYS: Final = ("bids", "asks", "own", "seconds_to_end")
 _FAR_FROM_THE_END_S: Final = 600
 _FORM: Final = '{"bids": [["0.49", "10"]], "asks": [["0.51", "10"]], "own": [], "seconds_to_end": 600}'
 _FILE_BYTES_MAX: Final = 10_000_000
+_NESTING_MAX: Final = 10
+"""A book nests three deep; a file that goes on and on is something else."""
 _SECONDS_DIGITS_MAX: Final = 9
 _NUMBER_LENGTH_MAX: Final = 40
 """Longer ones are no amounts, and messages that repeat them are no help."""
@@ -118,6 +120,8 @@ def _object(path: Path) -> dict[str, Any]:
         raise _bad(path, f"cannot be read: {error.strerror}", "name a file that is there") from error
     if len(data) > _FILE_BYTES_MAX:
         raise _bad(path, f"is larger than {_FILE_BYTES_MAX} bytes", "give one book")
+    if _nesting(data) > _NESTING_MAX:
+        raise _bad(path, "is not JSON of a book: it nests too deeply", f"write it in this form: {_FORM}")
     try:
         # Plain numbers are taken as the text they were written as; NaN and Infinity are no JSON, but there
         # are programs that write them.
@@ -126,11 +130,22 @@ def _object(path: Path) -> dict[str, Any]:
         )
     except UsageError as error:
         raise _bad(path, str(error), "keep one of them") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise _bad(path, f"is not JSON: {error}", f"write it in this form: {_FORM}") from error
     if not isinstance(document, dict):
         raise _bad(path, "is not a JSON object", f"write it in this form: {_FORM}")
     return document
+
+
+def _nesting(data: bytes) -> int:
+    """How deep brackets nest outside of strings: the parser recurses, on a stack that is not ours to try."""
+    import re
+
+    depth = deepest = 0
+    for bracket in re.findall(rb"[][{}]", re.sub(rb'"(?:[^"\\]|\\.)*"', b"", data)):
+        depth += 1 if bracket in b"[{" else -1
+        deepest = max(deepest, depth)
+    return deepest
 
 
 def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -434,7 +434,7 @@ class LoopSettings(msgspec.Struct, frozen=True, kw_only=True):
     replace_threshold: Annotated[
         Decimal,
         Number("0", "0.5", _PER_SHARE),
-        "A resting order whose price differs from the wish by no more than this keeps its place in the queue.",
+        "A resting order whose price is no further than this from the wish keeps its place in the queue.",
     ] = Decimal("0.005")
     late_fill_s: Annotated[
         Decimal,

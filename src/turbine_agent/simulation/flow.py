@@ -86,7 +86,7 @@ class FlowParams(msgspec.Struct, frozen=True, kw_only=True):
     house_notional: Money = Money(13_703_000)
     """Value of the level at the touch, micro-USDC. P5.4."""
     house_ratio_ppm: int = 1_495_500
-    """By how much each level is smaller than the one before it. P5.4 (15.389746 / 10.287212)."""
+    """By how much each level is smaller than the one before it. Design 8; P5.4 shows 1.496."""
     house_period_ns: Nanos = Nanos(10 * SECOND)
     """Grid of its requotes. Design 8 (P5.4 shows 20 s for one log, 10 s is what the operator sees)."""
     house_place_gap_ns: Nanos = Nanos(52 * MILLISECOND)

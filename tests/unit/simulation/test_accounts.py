@@ -1,3 +1,5 @@
+"""The exchange's own books: money moves at settlement, conserved."""
+
 from __future__ import annotations
 
 import pytest

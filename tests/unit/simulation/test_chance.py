@@ -1,3 +1,5 @@
+"""Drawing without a C library: the helpers and the normal distribution's table."""
+
 from __future__ import annotations
 
 from math import erf, sqrt

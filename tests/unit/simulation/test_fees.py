@@ -1,3 +1,5 @@
+"""Fee schedules, rounded up to the micro."""
+
 from __future__ import annotations
 
 import pytest

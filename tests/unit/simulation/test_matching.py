@@ -1,3 +1,5 @@
+"""The matching engine's own corners; its law is in property/test_matching.py."""
+
 from __future__ import annotations
 
 import pytest
