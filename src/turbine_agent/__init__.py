@@ -1,1 +1,1 @@
-"""Turbine Agent: inventory-aware market making for binary prediction markets, deterministic and fail-closed."""
+"""Turbine Agent: market making for binary prediction markets, deterministic and fail-closed."""

@@ -27,9 +27,9 @@ from turbine_agent.model.events import (
     OrderRejected,
     SettlementUpdated,
 )
-from turbine_agent.model.ids import MarketId, OrderId, digest_order_id
+from turbine_agent.model.ids import MarketId, OrderId
 from turbine_agent.model.markets import Market, Outcome, Side
-from turbine_agent.model.orders import OrderTerms
+from turbine_agent.model.orders import OrderTerms, digest_order_id
 from turbine_agent.model.units import MICROS, SECOND, Nanos, Price, Qty
 from turbine_agent.simulation.exchange import AGENT, SimulatedExchange, SimulationParams, _Listing
 from turbine_agent.simulation.latency import Latency, LatencyParams

@@ -31,9 +31,9 @@ from turbine_agent.model.events import (
     SettlementUpdated,
     TradePrinted,
 )
-from turbine_agent.model.ids import MarketId, digest_order_id
+from turbine_agent.model.ids import MarketId
 from turbine_agent.model.markets import Market, Outcome, Side, payout_price
-from turbine_agent.model.orders import OrderTerms
+from turbine_agent.model.orders import OrderTerms, digest_order_id
 from turbine_agent.model.units import MICROS, SECOND, Money, Nanos, Price, Qty, notional
 from turbine_agent.research.recordings import Recorder, RecordingWriter, open_recordings
 from turbine_agent.simulation.latency import Latency, LatencyParams

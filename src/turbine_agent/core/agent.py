@@ -73,8 +73,9 @@ from turbine_agent.model.events import (
     TimerFired,
     TradePrinted,
 )
-from turbine_agent.model.ids import Identify, MarketId, OrderId, digest_order_id
+from turbine_agent.model.ids import MarketId, OrderId
 from turbine_agent.model.markets import Outcome, yes_direction
+from turbine_agent.model.orders import Identify, digest_order_id
 from turbine_agent.model.params import AgentParams
 from turbine_agent.model.reasons import LATCHING, Halt, Reason
 from turbine_agent.model.units import SECOND, Nanos

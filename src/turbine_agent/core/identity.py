@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from turbine_agent.model.ids import Identify, OrderId, digest_order_id
-from turbine_agent.model.orders import OrderDraft, OrderTerms
+from turbine_agent.model.ids import OrderId
+from turbine_agent.model.orders import Identify, OrderDraft, OrderTerms, digest_order_id
 from turbine_agent.model.units import SECOND, Nanos
 
 _LOW_32 = (1 << 32) - 1

@@ -1,6 +1,16 @@
-"""What an order is, from a wish to a report: terms, draft, what the exchange says is open."""
+"""What an order is, from a wish to a report: draft, signed terms and the id they give, what is open.
+
+Identity before flight: an order's nonce and id are pure functions of the order and of a counter in the core,
+chosen before the order is sent. A replayed or late acknowledgement is therefore recognised, and the same
+events give the same ids in every process. Which function makes an id from the terms is a seam: the Turbine
+adapter plugs in its EIP-712 order hash; the default is a plain digest, for exchanges that accept whatever the
+client chose.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from hashlib import blake2b
 
 import msgspec
 
@@ -42,6 +52,24 @@ class OrderTerms(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     @property
     def expires_ts(self) -> Nanos:
         return Nanos(self.expires_s * SECOND)
+
+
+Identify = Callable[[OrderTerms], OrderId]
+"""Names an order from its signed terms alone."""
+
+
+def digest_order_id(terms: OrderTerms) -> OrderId:
+    """Name an order by 32 bytes of BLAKE2b over its terms, in the order in which the exchange signs them."""
+    fields = (
+        terms.market_id,
+        int(terms.outcome),
+        int(terms.side),
+        terms.price,
+        terms.qty,
+        terms.nonce,
+        terms.expires_s,
+    )
+    return OrderId("0x" + blake2b("|".join(map(str, fields)).encode(), digest_size=32).hexdigest())
 
 
 class OpenOrder(msgspec.Struct, frozen=True, kw_only=True, gc=False):

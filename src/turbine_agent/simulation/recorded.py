@@ -171,7 +171,7 @@ class RecordedExchange:
     def assumptions(self) -> tuple[str, ...]:
         """What has to be believed to trust the results; for the report."""
         recordings = self.recordings
-        found = list(_ASSUMPTIONS)
+        found: list[str] = list(_ASSUMPTIONS)
         if any(recording.has_trades for recording in recordings):
             found.append(_WITH_TRADES)
         if not all(recording.has_trades for recording in recordings):
