@@ -15,7 +15,8 @@ What a venue owes the core (the conformance suite checks each of these against e
   A fill may be reported before the acceptance, and after a cancellation.
 * Every CancelOrder of a working order ends in OrderCancelled, OrderFilled, OrderExpired or CancelUnknown.
   "Not found" is CancelUnknown: it proves nothing.
-* Every ReadOpenOrders, ReadPositions and ReadBook is answered, or the connection is reported lost.
+* Every ReadOpenOrders, every ReadPositions and every ReadBook of a market that was announced is answered, or the
+  connection is reported lost.
 * Each fill has an id that no other fill of that order has, and is settled or reversed exactly once.
 * WakeAt is honoured: TimerFired comes at that instant or later, never earlier.
 """

@@ -24,10 +24,10 @@ and keeps every one in which it went through us: markouts look worse than they w
 
 Fills are matched at once and settled `settlement_delay` later, where what cannot be paid for is reversed. A
 seller without tokens splits USDC into sets and keeps the other token. An order of ours that would meet
-another of ours removes it. A market opens at its open, or at its first frame if that is later; it closes at
-its close, or at its last frame if the recording ends more than `silence_max` before: nobody should trade
-against a picture that stands still. Files are read while the run goes on; a malformed one raises
-RecordingError from the midst of it.
+another of ours removes it. The second at which an order expires is too late for a fill. A market opens at its
+open, or at its first frame if that is later; it closes at its close, or at its last frame if the recording
+ends more than `silence_max` before: nobody should trade against a picture that stands still. Files are read
+while the run goes on; a malformed one raises RecordingError from the midst of it.
 """
 
 from __future__ import annotations
@@ -304,6 +304,8 @@ class RecordedExchange:
     def _pump(self, market: _Market) -> None:
         """Replay what was recorded at this instant, and come back for the next."""
         now = self._scheduler.now
+        if self._open and now % SECOND == 0:
+            self._expire()  # this second's sweep may come after us, and would be too late
         frame = market.next_frame
         while frame is not None and frame.ts <= now:
             self._replay(market, frame)
@@ -439,13 +441,16 @@ class RecordedExchange:
         self._scheduler.at((self._scheduler.now // SECOND + 1) * SECOND, self._sweep)
 
     def _sweep(self) -> None:
+        self._expire()
+        self._is_sweeping = bool(self._open)
+        if self._is_sweeping:
+            self._sweep_at_next_second()
+
+    def _expire(self) -> None:
         now = self._scheduler.now
         for order in [order for order in self._open.values() if order.terms.expires_ts <= now]:
             self._remove(order)
             self._ears.stream(OrderExpired(ts=now, order_id=order.order_id))
-        self._is_sweeping = bool(self._open)
-        if self._is_sweeping:
-            self._sweep_at_next_second()
 
     # -- money ---------------------------------------------------------------------------------------------
 

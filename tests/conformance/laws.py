@@ -1,0 +1,329 @@
+"""What holds in every conversation with every venue, whatever the card is about.
+
+Each law looks at a finished conversation and yields what breaks it. `judge` runs them all, and is run after
+every card: a bug that no card was written for still has to get past all of these, in all scenes.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+
+from tests.conformance.floor import Floor
+
+from turbine_agent.model.commands import (
+    PlaceOrder,
+    ReadBook,
+    ReadOpenOrders,
+    ReadPositions,
+    Subscribe,
+    Unsubscribe,
+    WakeAt,
+)
+from turbine_agent.model.events import (
+    BalanceRead,
+    BookDelta,
+    BookSnapshot,
+    Claimed,
+    FeedConnected,
+    FeedHeartbeat,
+    Level,
+    MarketClosed,
+    MarketOpened,
+    MarketResolved,
+    OpenOrdersRead,
+    OrderAccepted,
+    OrderCancelled,
+    OrderExpired,
+    OrderFilled,
+    OrderRejected,
+    PositionsRead,
+    SettlementStatus,
+    SettlementUpdated,
+    SubmitUnknown,
+    TimerFired,
+)
+from turbine_agent.model.ids import MarketId, OrderId
+from turbine_agent.model.markets import Outcome, Side
+from turbine_agent.model.units import SECOND, notional
+
+Answer = OpenOrdersRead | PositionsRead | BalanceRead
+Law = Callable[[Floor], Iterator[str]]
+
+SILENCE_MAX = 2 * SECOND
+"""The adapter keeps liveness observable by pinging every one or two seconds."""
+
+
+def time_never_goes_back(floor: Floor) -> Iterator[str]:
+    for before, after in pairwise(floor.events):
+        if after.ts < before.ts:
+            yield f"{after} comes after {before}"
+
+
+def the_feed_is_up_first_and_its_heart_beats(floor: Floor) -> Iterator[str]:
+    if not isinstance(floor.events[0], FeedConnected):
+        yield f"the first event is {floor.events[0]}"
+    beats = [event.ts for event in floor.events if isinstance(event, (FeedConnected, FeedHeartbeat))]
+    beats.append(floor.now)
+    for before, after in pairwise(beats):
+        if after - before > SILENCE_MAX:
+            yield f"no heartbeat for {(after - before) / SECOND} s"
+
+
+def every_placement_ends_in_one_answer(floor: Floor) -> Iterator[str]:
+    sent = Counter(command.order_id for _, command in floor.commands if isinstance(command, PlaceOrder))
+    ends = (OrderAccepted, OrderRejected, SubmitUnknown)
+    answers = Counter(event.order_id for event in floor.events if isinstance(event, ends))
+    for order_id in sent | answers:
+        if sent[order_id] != answers[order_id]:
+            yield f"{order_id} was sent {sent[order_id]} times and answered {answers[order_id]} times"
+
+
+def every_question_is_answered(floor: Floor) -> Iterator[str]:
+    asked = Counter(type(command) for _, command in floor.commands)
+    for question, answer in (
+        (ReadOpenOrders, OpenOrdersRead),
+        (ReadPositions, PositionsRead),
+        (ReadPositions, BalanceRead),
+    ):
+        if asked[question] != len(floor.heard(answer)):
+            yield f"{asked[question]} x {question.__name__}, {len(floor.heard(answer))} x {answer.__name__}"
+    snapshots = asked[ReadBook] + 2 * asked[Subscribe]
+    if len(floor.heard(BookSnapshot)) < snapshots:
+        yield f"{len(floor.heard(BookSnapshot))} snapshots where at least {snapshots} were asked for"
+
+
+def an_answer_says_when_the_question_left(floor: Floor) -> Iterator[str]:
+    for question, answer in (
+        (ReadOpenOrders, OpenOrdersRead),
+        (ReadPositions, PositionsRead),
+        (ReadPositions, BalanceRead),
+    ):
+        left = [floor.events[heard - 1].ts for heard, command in floor.commands if type(command) is question]
+        answers = [event for event in floor.events if isinstance(event, Answer) and type(event) is answer]
+        for ts, event in zip(left, answers, strict=False):
+            if not ts <= event.asked_ts <= event.ts:
+                yield f"asked at {ts}, answered by {event}"
+
+
+def an_order_fills_within_its_terms(floor: Floor) -> Iterator[str]:
+    total: Counter[OrderId] = Counter()
+    for fill in floor.heard(OrderFilled):
+        terms = floor.terms.get(fill.order_id)
+        if terms is None:
+            yield f"{fill} of an order that we never sent"
+            continue
+        total[fill.order_id] += fill.qty
+        if fill.qty <= 0 or total[fill.order_id] > terms.qty:
+            yield f"{fill} makes {total[fill.order_id]} of {terms.qty}"
+        if fill.price > terms.price if terms.side is Side.BUY else fill.price < terms.price:
+            yield f"{fill} is worse than {terms.price}"
+        if fill.ts >= terms.expires_ts + 2 * SECOND:
+            yield f"{fill} comes after its order's end at {terms.expires_ts}"
+
+
+def an_order_ends_once(floor: Floor) -> Iterator[str]:
+    for order_id, terms in floor.terms.items():
+        told = floor.fate(order_id)
+        ends = told[OrderCancelled] + told[OrderExpired] + (floor.filled(order_id) == terms.qty)
+        if ends > 1:
+            filled = f"filled {floor.filled(order_id)} of {terms.qty}"
+            yield f"{order_id} ended {ends} times: {dict(told)}, {filled}"
+        if told[OrderRejected] and not told[OrderAccepted] and sum(told.values()) > 1:
+            yield f"{order_id} was refused, and yet: {dict(told)}"
+
+
+def the_list_of_open_orders_is_true(floor: Floor) -> Iterator[str]:
+    """What was known to be over when we asked is not in it; what was known to be open, and never ends, is."""
+    for listed in floor.heard(OpenOrdersRead):
+        lines = {order.order_id: order for order in listed.orders}
+        if len(lines) < len(listed.orders):
+            yield f"an order is listed twice at {listed.ts}"
+        for order_id, terms in floor.terms.items():
+            told = [event for event in floor.events if getattr(event, "order_id", None) == order_id]
+            before = [event for event in told if event.ts <= listed.asked_ts]
+            done_before = sum(event.qty for event in before if isinstance(event, OrderFilled))
+            done = sum(event.qty for event in told if isinstance(event, OrderFilled))
+            removals = (OrderCancelled, OrderExpired)
+            line = lines.pop(order_id, None)
+            if line is None:
+                was_open = any(isinstance(event, OrderAccepted) for event in before)
+                is_over = done == terms.qty or any(isinstance(event, removals) for event in told)
+                if was_open and not is_over:
+                    yield f"{order_id} is open and not listed at {listed.ts}"
+                continue
+            if done_before == terms.qty or any(isinstance(event, removals) for event in before):
+                yield f"{order_id} is over and listed at {listed.ts}"
+            if not done_before <= line.cum_qty <= done or line.cum_qty >= line.qty:
+                yield f"{order_id} is listed with {line.cum_qty}, filled {done_before} ... {done}"
+            for name in ("market_id", "outcome", "side", "price", "qty"):
+                if getattr(line, name) != getattr(terms, name):
+                    yield f"{order_id} is listed with another {name}: {line}"
+        for order_id in lines:
+            yield f"{order_id} is listed, but not ours"
+
+
+def every_fill_has_an_id_and_is_settled_or_reversed_once(floor: Floor) -> Iterator[str]:
+    fills = Counter((fill.order_id, fill.fill_id) for fill in floor.heard(OrderFilled))
+    ends = Counter((event.order_id, event.fill_id) for event in floor.heard(SettlementUpdated))
+    for key in fills | ends:
+        if (fills[key], ends[key]) != (1, 1):
+            yield f"{key} was filled {fills[key]} times and settled or reversed {ends[key]} times"
+    matched: set[tuple[str, str]] = set()
+    for event in floor.events:
+        if isinstance(event, OrderFilled):
+            matched.add((event.order_id, event.fill_id))
+        elif isinstance(event, SettlementUpdated) and (event.order_id, event.fill_id) not in matched:
+            yield f"{event} before its fill"
+
+
+def money_and_tokens_are_what_the_settled_fills_made_of_them(floor: Floor) -> Iterator[str]:
+    """A twin of the account, kept from what was said, against what the venue says at the end."""
+    cash = int(floor.initial_cash)
+    tokens: defaultdict[MarketId, list[int]] = defaultdict(lambda: [0, 0])
+    fills = {(fill.order_id, fill.fill_id): fill for fill in floor.heard(OrderFilled)}
+    winners: dict[MarketId, Outcome] = {}
+    for event in floor.events:
+        if isinstance(event, MarketResolved):
+            winners[event.market_id] = event.winner
+        elif isinstance(event, SettlementUpdated) and event.status is SettlementStatus.SETTLED:
+            fill = fills[event.order_id, event.fill_id]
+            terms = floor.terms[event.order_id]
+            held = tokens[terms.market_id]
+            value = notional(fill.price, fill.qty)
+            if terms.side is Side.BUY:
+                held[terms.outcome] += fill.qty
+                cash -= value + fill.fee
+            else:
+                split = max(0, fill.qty - held[terms.outcome])
+                held[0] += split
+                held[1] += split
+                held[terms.outcome] -= fill.qty
+                cash += value - split - fill.fee
+        elif isinstance(event, Claimed):
+            winner = winners.get(event.market_id)
+            due = 0 if winner is None else tokens[event.market_id][winner]
+            if event.payout != due:
+                yield f"{event}, where {due} is due"
+            if winner is not None:
+                tokens[event.market_id] = [0, 0]
+            cash += event.payout
+    last_held, last_cash = floor.heard(PositionsRead)[-1], floor.heard(BalanceRead)[-1]
+    listed = {line.market_id: [int(line.yes), int(line.no)] for line in last_held.holdings}
+    if listed != {market_id: held for market_id, held in tokens.items() if any(held)}:
+        yield f"tokens {listed}, by what was settled {dict(tokens)}"
+    if last_cash.cash != cash:
+        yield f"cash {last_cash.cash}, by what was settled {cash}"
+
+
+def books_are_sound(floor: Floor) -> Iterator[str]:
+    """Sorted, one entry a price, no empty level in a snapshot, never crossed, a snapshot before changes."""
+    books: dict[tuple[MarketId, Outcome], tuple[dict[int, int], dict[int, int]]] = {}
+    for event in floor.events:
+        if not isinstance(event, (BookSnapshot, BookDelta)):
+            continue
+        key = (event.market_id, event.outcome)
+        if isinstance(event, BookSnapshot):
+            books[key] = ({}, {})
+            yield from _unsound(event.bids, event, falling=True)
+            yield from _unsound(event.asks, event, falling=False)
+        elif key not in books:
+            yield f"{event} before any snapshot"
+            continue
+        bids, asks = books[key]
+        for side, levels in ((bids, event.bids), (asks, event.asks)):
+            if len(dict(levels)) < len(levels):
+                yield f"a price twice in {event}"
+            for price, qty in levels:
+                if qty:
+                    side[price] = qty
+                elif side.pop(price, None) is None:
+                    yield f"{event} removes {price}, which was not there"
+        if bids and asks and max(bids) >= min(asks):
+            yield f"crossed by {event}"
+
+
+def _unsound(levels: tuple[Level, ...], event: BookSnapshot, *, falling: bool) -> Iterator[str]:
+    prices = [price for price, _ in levels]
+    if prices != sorted(set(prices), reverse=falling) or not all(qty > 0 for _, qty in levels):
+        yield f"not a sound side: {levels} of {event.outcome.name} at {event.ts}"
+
+
+def changes_lead_to_what_is_read(floor: Floor) -> Iterator[str]:
+    """The last snapshot of a followed book is the answer to a question: the book that was kept equals it."""
+    last = {(event.market_id, event.outcome): event for event in floor.heard(BookSnapshot)}
+    for key, read in last.items():
+        kept: tuple[dict[int, int], dict[int, int]] = ({}, {})
+        was_kept = False
+        for event in floor.events:
+            if event is read:
+                break
+            if isinstance(event, (BookSnapshot, BookDelta)) and (event.market_id, event.outcome) == key:
+                was_kept = True
+                for side, levels in zip(kept, (event.bids, event.asks), strict=True):
+                    if isinstance(event, BookSnapshot):
+                        side.clear()
+                    side.update(levels)
+                    for price in [price for price, qty in side.items() if not qty]:
+                        del side[price]
+        if was_kept and kept != (dict(read.bids), dict(read.asks)) and _is_followed(floor, key[0], read):
+            yield f"kept {kept}, read {read}"
+
+
+def _is_followed(floor: Floor, market_id: MarketId, read: BookSnapshot) -> bool:
+    """Whether the market was followed, and open, up to this snapshot."""
+    is_followed = False
+    heard_at = next(index for index, event in enumerate(floor.events) if event is read)
+    for heard, command in floor.commands:
+        if heard <= heard_at and isinstance(command, (Subscribe, Unsubscribe)):
+            is_followed = isinstance(command, Subscribe) if command.market_id == market_id else is_followed
+    closed = any(event.market_id == market_id for event in floor.heard(MarketClosed))
+    return is_followed and not closed
+
+
+def a_market_opens_closes_and_resolves_once_in_this_order(floor: Floor) -> Iterator[str]:
+    lives: defaultdict[MarketId, list[str]] = defaultdict(list)
+    for event in floor.events:
+        if isinstance(event, MarketOpened):
+            lives[event.market.market_id].append("opened")
+            if not event.market.open_ts <= event.ts < event.market.close_ts:
+                yield f"{event} outside of the market's life"
+        elif isinstance(event, MarketClosed):
+            lives[event.market_id].append("closed")
+        elif isinstance(event, MarketResolved):
+            lives[event.market_id].append("resolved")
+    for market_id, life in lives.items():
+        if life != ["opened", "closed", "resolved"][: len(life)]:
+            yield f"{market_id} was {', '.join(life)}"
+
+
+def a_timer_never_fires_early(floor: Floor) -> Iterator[str]:
+    for index, event in enumerate(floor.events):
+        if isinstance(event, TimerFired):
+            asked = [c.at for heard, c in floor.commands if isinstance(c, WakeAt) and heard <= index]
+            if not asked or event.ts < asked[-1]:
+                yield f"{event}, asked for {asked[-1:]}"
+
+
+LAWS: tuple[Law, ...] = (
+    time_never_goes_back,
+    the_feed_is_up_first_and_its_heart_beats,
+    every_placement_ends_in_one_answer,
+    every_question_is_answered,
+    an_answer_says_when_the_question_left,
+    an_order_fills_within_its_terms,
+    an_order_ends_once,
+    the_list_of_open_orders_is_true,
+    every_fill_has_an_id_and_is_settled_or_reversed_once,
+    money_and_tokens_are_what_the_settled_fills_made_of_them,
+    books_are_sound,
+    changes_lead_to_what_is_read,
+    a_market_opens_closes_and_resolves_once_in_this_order,
+    a_timer_never_fires_early,
+)
+
+
+def judge(floor: Floor) -> list[str]:
+    """Everything that is wrong with a conversation in which all was answered and settled."""
+    return [f"{law.__name__}: {breach}" for law in LAWS for breach in law(floor)]
