@@ -277,7 +277,7 @@ class SimulatedExchange:
     # -- the Engine: life ----------------------------------------------------------------------------------
 
     def start(self, scheduler: Scheduler, ears: Ears) -> None:
-        """Open the first market at the next multiple of the interval, at once if that is now."""
+        """Open the first market at the next multiple of the interval (plus phase), at once if that is now."""
         self._scheduler = scheduler
         self._ears = ears
         interval, phase = self.params.interval_ns, self.params.phase_ns

@@ -216,6 +216,7 @@ class World:
         self.answer(BalanceRead(ts=now, asked_ts=asked, cash=self._engine.cash()))
 
     def _answer_book(self, market_id: MarketId, outcome: Outcome) -> None:
+        # An adapter never shows a book older than the changes it has shown: the answer joins the stream.
         snapshot = self._engine.book(market_id, outcome)
         if snapshot is not None:
-            self.answer(snapshot)
+            self.stream(snapshot)

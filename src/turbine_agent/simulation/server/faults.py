@@ -52,6 +52,11 @@ FAULTS: Final = (
     Fault("null-lists", "an empty list comes as null", 1.0),
     Fault("rollover-null", "between two markets a quick market is null (second third of the gap)", 1.0, 1.0),
     Fault("rollover-204", "between two markets a quick market is 204 (last third of the gap)", 1.0, 1.0),
+    Fault(
+        "stale-books",
+        "a REST book is answered as it was at least 10 s before, once there is such a one",
+        0.05,
+    ),
     Fault("bare-books", "REST books are levels of price and size, without order hashes", 1.0),
     Fault("upper-case-status", "OPEN, FILLED and CANCELLED instead of lower case", 1.0),
     Fault("swapped-sides", "bids and asks of every book are exchanged", 1.0),
@@ -97,7 +102,7 @@ class Faults:
         self._rates = {}
 
     def set(self, key: str, rate: float) -> None:
-        """From now on a fault strikes with this rate, 0 ... 1. `key` is NAME or NAME@SCOPE. Raises FaultError."""
+        """Let NAME, or NAME@SCOPE, strike with this rate from now on, 0 ... 1. Raises FaultError."""
         name, at, scope = key.partition("@")
         fault = BY_NAME.get(name)
         if fault is None:
@@ -109,7 +114,7 @@ class Faults:
         self._rates[key] = rate
 
     def ask(self, text: str) -> None:
-        """Apply one word of the command line: NAME, NAME=RATE, either with @SCOPE, or `none`. Raises FaultError."""
+        """Apply a word of the command line: NAME[@SCOPE][=RATE], or `none`. Raises FaultError."""
         if text == "none":
             self.clear()
             return
@@ -139,7 +144,6 @@ class Faults:
         self.struck[name] += 1
         return True
 
-
     def between(self, name: str, low: int, high: int) -> int:
         """How much, once it has struck."""
         return self._chances[name].between(low, high)
@@ -159,6 +163,10 @@ def table() -> str:
         scope = " [@]" if fault.has_scope else ""
         lines.append(f"{fault.name:{width}}  {fault.named:5g}  {fault.usual:5g}  {fault.what}{scope}")
     lines.append("")
-    lines.append("NAMED is the rate of `--fault NAME`, USUAL the rate when nothing is said. `--fault none` switches")
-    lines.append("all off. Faults with [@] can be limited: NAME@SCOPE=RATE with one of " + ", ".join(SCOPES) + ".")
+    lines.append(
+        "NAMED is the rate of `--fault NAME`, USUAL the rate when nothing is said. `--fault none` switches"
+    )
+    lines.append(
+        "all off. Faults with [@] can be limited: NAME@SCOPE=RATE with one of " + ", ".join(SCOPES) + "."
+    )
     return "\n".join(lines)
