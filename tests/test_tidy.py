@@ -340,7 +340,9 @@ def test_what_the_readme_tells_to_type_exists(command: str, capsys: pytest.Captu
         targets = re.findall(r"(?m)^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"))
         assert {word for word in arguments if "=" not in word} <= set(targets)
         return
-    if arguments[:1] == ["src/main.py"]:
+    if arguments[:2] == ["-m", "src.tools.connectivity_probe"]:
+        arguments = ["probe", *arguments[2:]]
+    elif arguments[:1] == ["src/main.py"]:
         arguments = ["sim", *(word for word in arguments[1:] if word != "--simulated")]
     else:
         assert program.rpartition("/")[2] == "turbine-agent", f"teach this test about {program}"

@@ -212,7 +212,17 @@ def test_bad_settings_leave_with_10_and_one_message() -> None:
     )
 
 
-COMMANDS = ("sim", "backtest", "explain", "config", "config check", "config show", "config schema")
+COMMANDS = (
+    "sim",
+    "backtest",
+    "explain",
+    "exchange",
+    "probe",
+    "config",
+    "config check",
+    "config show",
+    "config schema",
+)
 
 
 @pytest.mark.parametrize("command", ["", *COMMANDS])

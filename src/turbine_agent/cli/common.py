@@ -21,11 +21,28 @@ class ExitCode(IntEnum):
     FAILED = 1
     USAGE = 2
     CONFIG = 10
+    CREDENTIALS = 11
+    ORDERS_LEFT = 23
+    UNREACHABLE = 30
     INTERRUPTED = 130
 
 
-class UsageError(Exception):
-    """A command's input makes no sense. The text says what, why and what to do."""
+class CommandError(Exception):
+    """A command cannot do what was asked. The text says what, why and what to do."""
+
+    code = ExitCode.FAILED
+
+
+class UsageError(CommandError):
+    """A command's input makes no sense."""
+
+    code = ExitCode.USAGE
+
+
+class KeysError(CommandError):
+    """Keys are missing or cannot be used."""
+
+    code = ExitCode.CREDENTIALS
 
 
 ConfigOption = Annotated[

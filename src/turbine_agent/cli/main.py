@@ -3,8 +3,9 @@
 * Text for people on standard output, or exactly one JSON object with --json; everything else, warnings and
   errors included, on standard error.
 * An error is one message: what, why, what to do. A traceback is shown with --debug only.
-* Exit codes: 0 done, 1 a bug in the agent or a failing system, 2 the command or one of its input files makes
-  no sense, 10 the settings do not, 130 interrupted.
+* Exit codes: 0 done, 1 a bug in the agent, a failing system or a failed check, 2 the command or one of its
+  input files makes no sense, 10 the settings do not, 11 keys are missing or refused, 23 orders are not proven
+  cancelled, 30 the exchange is unreachable, 130 interrupted.
 * `--help` answers at once: a command's own imports wait until it is run.
 """
 
@@ -15,13 +16,16 @@ from typing import Annotated
 
 import typer
 
-from turbine_agent.cli import backtest, config, explain, sim
-from turbine_agent.cli.common import ExitCode, UsageError, complain
+from turbine_agent.cli import backtest, config, exchange, explain, probe, sim
+from turbine_agent.cli.common import CommandError, ExitCode, complain
 
 app = typer.Typer(
     name="turbine-agent",
     help="Inventory-aware market making for binary prediction markets: deterministic, fail-closed.",
-    epilog="Exit codes: 0 done, 1 failure, 2 usage or input, 10 configuration, 130 interrupted.",
+    epilog=(
+        "Exit codes: 0 done, 1 failure, 2 usage or input, 10 configuration, 11 credentials,"
+        " 23 orders not proven cancelled, 30 exchange unreachable, 130 interrupted."
+    ),
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,  # rich's help pages cost 100 ms
@@ -30,6 +34,8 @@ app = typer.Typer(
 app.command("sim")(sim.sim)
 app.command("backtest")(backtest.backtest)
 app.command("explain")(explain.explain)
+app.command("exchange")(exchange.exchange)
+app.command("probe")(probe.probe)
 app.add_typer(config.app, name="config")
 
 
@@ -59,8 +65,8 @@ def entry(arguments: list[str] | None = None) -> None:
     debug = "--debug" in given
     try:
         app(args=[argument for argument in given if argument != "--debug"], prog_name="turbine-agent")
-    except UsageError as error:
-        _leave(error, ExitCode.USAGE, debug=debug)
+    except CommandError as error:
+        _leave(error, error.code, debug=debug)
     except Exception as error:
         # Imported here: the settings' machinery is no use to --help.
         from turbine_agent.runtime.config import ConfigError

@@ -1,0 +1,941 @@
+"""The one file with sockets: carries out the core's commands on Turbine, and hands it events.
+
+Nothing is decided here. What to send comes from `wire` and `signing`, what an answer means from `outcome`,
+when to connect and which book to read from `session`, whose fill it was from `fills`, which market is the one
+from `rollover`, how often to ask from `quota`. This file waits: for sockets, for answers, for time.
+
+    async with TurbineClient(config, signer, minter) as client:
+        while True:
+            event = await client.next_event()
+            for command in agent.handle(event):
+                client.execute(command)
+
+`execute` never waits: each command becomes a task, so an order does not stand behind another one's answer.
+Events come out in the order in which they were learned, and their `ts` never goes back. What goes wrong
+outside becomes an event. What goes wrong in here (an exception nobody expected) comes out of `next_event`,
+and the agent stops.
+
+The host is pinned: no redirects, no proxies from the environment, JSON only, bodies of bounded size. A
+request is sent again only if surely no byte of it left, and then as the same bytes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from contextlib import suppress
+from http import HTTPStatus
+from random import Random
+from types import TracebackType
+from typing import Final, Self, TypeVar, assert_never
+
+import aiohttp
+import msgspec
+from yarl import URL
+
+from turbine_agent.exchange.turbine import outcome, session, wire
+from turbine_agent.exchange.turbine.fills import Tracker
+from turbine_agent.exchange.turbine.outcome import (
+    Done,
+    Lost,
+    NotSent,
+    Reply,
+    Result,
+    SurelyNotSent,
+    SurelyRefused,
+    Unknown,
+    Verdict,
+    judge,
+)
+from turbine_agent.exchange.turbine.quota import Quota, Urgency
+from turbine_agent.exchange.turbine.rollover import QuickMarketWatch, RolloverParams, Tracked
+from turbine_agent.exchange.turbine.session import Link, Session, SessionParams
+from turbine_agent.exchange.turbine.signing import (
+    Approval,
+    Permit,
+    Redemption,
+    Signer,
+    SigningRefusedError,
+    TokenMinter,
+)
+from turbine_agent.model.commands import (
+    AnyCommand,
+    CancelAll,
+    CancelOrder,
+    Claim,
+    PlaceOrder,
+    RaiseAlert,
+    ReadBook,
+    ReadOpenOrders,
+    ReadPositions,
+    Subscribe,
+    Unsubscribe,
+    WakeAt,
+)
+from turbine_agent.model.events import (
+    AnyEvent,
+    BalanceRead,
+    CancelUnknown,
+    Claimed,
+    FeedConnected,
+    FeedLost,
+    GapDetected,
+    OrderAccepted,
+    OrderCancelled,
+    OrderRejected,
+    PositionsRead,
+    TimerFired,
+)
+from turbine_agent.model.ids import MarketId, OrderId
+from turbine_agent.model.markets import Outcome
+from turbine_agent.model.orders import Holding
+from turbine_agent.model.units import MILLISECOND, SECOND, Money, Nanos
+from turbine_agent.protocol import constants, tokens
+from turbine_agent.protocol.constants import CLAIM_SPACING_S, UINT256_MAX, Chain
+
+T = TypeVar("T")
+
+USER_AGENT: Final = "turbine-agent"
+
+QUEUE_MAX: Final = 20_000
+"""Events that may wait for the core. It takes them in microseconds: so many mean that it stands still."""
+
+READS_FAILED_MAX: Final = 3
+"""Readings in a row without a usable answer, after which the exchange counts as unreachable."""
+
+CREDENTIALS_REFUSED_MAX: Final = 2
+"""Refused bearer tokens in a row, after which nothing that needs one is to be relied on."""
+
+VANISHED_MAX: Final = 50
+"""Orders read one by one after a list without them. More than an agent ever has open."""
+
+QUOTE_PATIENCE: Final = Nanos(250 * MILLISECOND)
+"""How long a new order may wait for the quota. Later it would quote a market that is gone."""
+
+LOOK_EVERY_S: Final = 1.0
+"""How often fills are looked after while any is unexplained or unsettled."""
+
+LOOK_GAP_S: Final = 0.1
+"""Shortest time between two looks, whatever hints there are."""
+
+CLAIM_POLL_S: Final = 2.0
+CLAIM_POLLS_MAX: Final = 60
+
+
+class ClientConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the exchange is, what is watched there and how long to wait. Times in seconds unless named so."""
+
+    base_url: str = constants.REST_BASE
+    stream_url: str = constants.STREAM_BASE + constants.STREAM
+    chain: Chain
+    schedules: tuple[tuple[str, int], ...] = (("BTC", 15),)
+    """Asset and minutes of each series of quick markets that is traded."""
+    is_filtered: bool = False
+    """Use one stream an outcome with the exchange's own filter, not the merged one and REST."""
+    connect_timeout_s: float = 5.0
+    request_timeout_s: float = 10.0
+    ack_timeout_s: float = 3.0
+    """For orders and cancels: after this their fate is unknown."""
+    writes_per_second: int = 10
+    write_burst: int = 20
+    write_reserve: int = 8
+    """Tokens of the burst that new orders leave to cancels."""
+    reads_per_second: int = 40
+    read_burst: int = 80
+    taker_fee_ppm: int = 0
+    session: SessionParams = SessionParams()
+    rollover: RolloverParams = RolloverParams()
+
+
+class SystemClock:
+    """Nanoseconds since the Unix epoch that never go back: read once, then counted by the monotonic clock."""
+
+    def __init__(self) -> None:
+        self._offset = time.time_ns() - time.monotonic_ns()
+
+    def __call__(self) -> Nanos:
+        return Nanos(self._offset + time.monotonic_ns())
+
+
+class TurbineClient:
+    """See the module's text."""
+
+    def __init__(
+        self,
+        config: ClientConfig,
+        signer: Signer,
+        minter: TokenMinter | None,
+        *,
+        clock: Callable[[], Nanos] | None = None,
+        chance: Random | None = None,
+        on_alert: Callable[[RaiseAlert], None] | None = None,
+    ) -> None:
+        """Without a `minter` nothing that needs a bearer token can be done: such requests are not sent."""
+        self.config = config
+        self.requests = 0
+        """HTTP requests that were sent."""
+        self.undecodable = 0
+        """Answers that could not be read."""
+        self._signer = signer
+        self._minter = minter
+        self._clock = clock or SystemClock()
+        self._on_alert = on_alert
+        chance = chance or Random(secrets.randbits(64))
+        self._trader = signer.naming.trader
+        self.tracker = Tracker(self._trader, taker_fee_ppm=config.taker_fee_ppm)
+        self._writes = Quota(
+            per_second=config.writes_per_second,
+            burst=config.write_burst,
+            reserve=config.write_reserve,
+            chance=chance,
+        )
+        self._reads = Quota(
+            per_second=config.reads_per_second, burst=config.read_burst, reserve=0, chance=chance
+        )
+        outcomes: tuple[Outcome | None, ...] = (Outcome.YES, Outcome.NO) if config.is_filtered else (None,)
+        self._streams = [
+            _Stream(self, Session(config.session, self.tracker, chance, outcome=o)) for o in outcomes
+        ]
+        self.watches = [
+            QuickMarketWatch(asset, minutes, config.rollover, config.chain.settlement)
+            for asset, minutes in config.schedules
+        ]
+        self._is_fed = False
+        self._events: asyncio.Queue[AnyEvent | BaseException] = asyncio.Queue()
+        self._tasks: dict[asyncio.Task[None], None] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._executions_lock = asyncio.Lock()
+        self._look_wanted = asyncio.Event()
+        self._is_hinted = False
+        """Something points at a fill that the list of open orders will tell of."""
+        self._reads_failed = 0
+        self._credentials_refused = 0
+        self._claim_free_ts = Nanos(0)
+        self._claiming: dict[MarketId, None] = {}
+        self._last_ts = Nanos(0)
+        self._http: aiohttp.ClientSession | None = None
+
+    # -- life ----------------------------------------------------------------------------------------------
+
+    async def __aenter__(self) -> Self:
+        timeout = aiohttp.ClientTimeout(total=None, connect=self.config.connect_timeout_s)
+        self._http = aiohttp.ClientSession(
+            timeout=timeout,
+            connector=aiohttp.TCPConnector(limit=32),
+            headers={
+                "User-Agent": USER_AGENT,
+                "Accept": "application/json",
+                "Accept-Encoding": "identity",
+            },
+            cookie_jar=aiohttp.DummyCookieJar(),
+        )
+        for stream in self._streams:
+            stream.start()
+        for watch in self.watches:
+            self.spawn(self._watch(watch))
+        self.spawn(self._look_after_fills())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        for stream in self._streams:
+            stream.stop()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._http is not None:
+            await self._http.close()
+
+    async def next_event(self) -> AnyEvent:
+        """The next fact. Raises what went wrong in a task of this client."""
+        event = await self._events.get()
+        if isinstance(event, BaseException):
+            raise event
+        return event
+
+    def execute(self, command: AnyCommand) -> None:
+        """Take an intention; whatever comes of it will be an event."""
+        match command:
+            case PlaceOrder():
+                self.spawn(self._place(command))
+            case CancelOrder():
+                self.spawn(self._cancel(command))
+            case CancelAll(market_id=scope):
+                self.spawn(self._cancel_all(scope))
+            case ReadOpenOrders():
+                self.spawn(self._read_open_orders())
+            case ReadPositions():
+                self.spawn(self._read_positions())
+                self.spawn(self._read_balance())
+            case ReadBook(market_id=market_id, outcome=which):
+                self._for_streams(lambda s, now: s.want_book(now, market_id, which))
+            case Subscribe(market_id=market_id):
+                self._for_streams(lambda s, now: s.subscribe(now, market_id))
+            case Unsubscribe(market_id=market_id):
+                self._for_streams(lambda s, _: s.unsubscribe(market_id))
+            case Claim(market_id=market_id):
+                self.spawn(self._claim(market_id))
+            case WakeAt(at=at):
+                self._wake_at(at)
+            case RaiseAlert():
+                if self._on_alert is not None:
+                    self._on_alert(command)
+            case _:
+                assert_never(command)
+
+    def now(self) -> Nanos:
+        """The present, never before an earlier one."""
+        self._last_ts = max(self._last_ts, self._clock())
+        return self._last_ts
+
+    # -- orders --------------------------------------------------------------------------------------------
+
+    async def _place(self, command: PlaceOrder) -> None:
+        order_id = command.order_id
+        market = self._market(command.terms.market_id)
+        settlement = market.settlement if market is not None else None
+        if settlement is None:
+            self._reject(order_id, "the market's settlement contract is not known")
+            return
+        try:
+            signed = self._signer.sign_order(command.terms, settlement=settlement)
+        except SigningRefusedError as error:
+            self._reject(order_id, f"the signer refused: {error}")
+            return
+        if signed.order_id != order_id:
+            self._reject(order_id, f"the core calls it {order_id}, its terms make {signed.order_id}")
+            return
+        if not await self._has_quota(Urgency.QUOTE, QUOTE_PATIENCE):
+            self._reject(order_id, "the quota is used up")
+            return
+        body = wire.order_body(signed)
+        self.tracker.sent(order_id, command.terms, self.now())
+        verdict = await self._write("POST", constants.ORDERS, body)
+        if isinstance(verdict, SurelyNotSent):
+            verdict = await self._write("POST", constants.ORDERS, body)
+        event = outcome.after_place(order_id, verdict, self.now())
+        if isinstance(event, OrderRejected):
+            self.tracker.refused(order_id)
+        elif isinstance(verdict, Done) and isinstance(event, OrderAccepted):
+            placed = wire.placed(verdict.body)
+            self.tracker.accepted(order_id, placed)
+            if placed.is_matched:
+                self._is_hinted = True
+                self._look_wanted.set()
+        else:
+            self.tracker.doubted(order_id, self.now())
+            self._look_wanted.set()
+        self._emit(event)
+
+    def _reject(self, order_id: OrderId, why: str) -> None:
+        self._emit(OrderRejected(ts=self.now(), order_id=order_id, reason=f"not sent: {why}"))
+
+    async def _cancel(self, command: CancelOrder) -> None:
+        order = self.tracker.orders.get(command.order_id)
+        exchange_hash = self.tracker.hash_of(command.order_id)
+        side = order.terms.side.name.lower() if order is not None else None
+        target = wire.path(constants.ORDER, order_hash=exchange_hash)
+        target += wire.query(marketId=command.market_id, side=side)
+        await self._has_quota(Urgency.CANCEL, Nanos(int(self.config.ack_timeout_s * SECOND)))
+        verdict = await self._write("DELETE", target)
+        event = outcome.after_cancel(command.order_id, verdict, self.now())
+        if isinstance(event, OrderCancelled):
+            self.tracker.removed(command.order_id, self.now())
+        else:
+            self.tracker.doubted(command.order_id, self.now())
+        self._look_wanted.set()
+        self._emit(event)
+
+    async def _cancel_all(self, scope: MarketId | None) -> None:
+        if scope is not None:
+            await self._cancel_market(scope)
+            return
+        # The exchange cancels by market only, so the markets have to be known: ours, and those a list shows.
+        markets = {order.terms.market_id: None for order in self.tracker.orders.values() if not order.is_over}
+        first = [self._cancel_market(market_id) for market_id in markets]
+        listed, _ = await asyncio.gather(self._open_rows(), asyncio.gather(*first))
+        rest = {row.market_id: None for row in listed or () if row.market_id not in markets}
+        await asyncio.gather(*(self._cancel_market(market_id) for market_id in rest))
+
+    async def _cancel_market(self, market_id: MarketId) -> None:
+        await self._has_quota(Urgency.CANCEL, Nanos(int(self.config.ack_timeout_s * SECOND)))
+        # Only what had been accepted when the request left is surely meant by it.
+        meant = [
+            order
+            for order in self.tracker.orders.values()
+            if order.terms.market_id == market_id and order.is_acked and not order.is_over
+        ]
+        verdict = await self._write("DELETE", constants.ORDERS + wire.query(marketId=market_id))
+        now = self.now()
+        for order in meant:
+            event: AnyEvent
+            if order.is_over or order.removed_ts is not None:
+                continue
+            event = outcome.after_cancel(order.order_id, verdict, now)
+            if isinstance(event, OrderCancelled):
+                self.tracker.removed(order.order_id, now)
+            elif isinstance(event, CancelUnknown) and not isinstance(verdict, Unknown | Done):
+                continue  # Refused or not sent: they work as before, and the core asks again.
+            self._emit(event)
+        self._look_wanted.set()
+
+    # -- readings ------------------------------------------------------------------------------------------
+
+    async def _read_open_orders(self) -> None:
+        await self._list_open_orders()
+        wants = self.tracker.wants(self.now())
+        if wants.markets or wants.order_hashes:
+            self._look_wanted.set()
+
+    async def _list_open_orders(self) -> None:
+        asked_ts = self.now()
+        rows = await self._open_rows()
+        if rows is None:
+            return
+        vanished = self.tracker.vanished(rows, asked_ts)[:VANISHED_MAX]
+        if vanished:
+            await asyncio.gather(*(self._read_order(order_hash) for order_hash in vanished))
+            await self._read_executions()
+        self._emit_all(self.tracker.on_open_orders(rows, asked_ts, self.now()))
+
+    async def _open_rows(self) -> tuple[wire.OrderRow, ...] | None:
+        target = constants.ORDERS + wire.query(trader=self._trader, status="open")
+        return await self._read(target, wire.orders, is_private=True)
+
+    async def _read_order(self, order_hash: OrderId) -> None:
+        target = wire.path(constants.ORDER, order_hash=order_hash)
+        verdict = judge(await self._ask(target, is_private=True))
+        if isinstance(verdict, SurelyRefused) and verdict.status == HTTPStatus.NOT_FOUND:
+            self.tracker.on_no_order(order_hash, self.now())
+        elif isinstance(verdict, Done):
+            try:
+                row = wire.order(verdict.body)
+            except wire.DecodeError:
+                self.undecodable += 1
+                return
+            self._emit_all(self.tracker.on_order(row, self.now()))
+
+    async def _read_executions(self) -> None:
+        """Read the lists that tell what fills are made of, and lay them over the orders.
+
+        One reading at a time, the pending ones first: what leaves that list meanwhile is then found in one of
+        the other two, and no older list comes after a newer one.
+        """
+        async with self._executions_lock:
+            markets = self.tracker.wants(self.now()).markets
+            if not markets:
+                return
+            pending = await self._read(constants.PENDING_TRADES, wire.pending_trades)
+            if pending is not None:
+                self._emit_all(self.tracker.on_pending(pending, self.now()))
+            failed = await self._read(constants.FAILED_TRADES, wire.failed_trades)
+            if failed is not None:
+                self._emit_all(self.tracker.on_failed(failed, self.now()))
+            await asyncio.gather(*(self._read_trades(market_id) for market_id in markets))
+
+    async def _read_trades(self, market_id: MarketId) -> None:
+        target = wire.path(constants.TRADES, market_id=market_id) + wire.query(limit=100)
+        rows = await self._read(target, lambda body: wire.trades(body, market_id))
+        if rows is not None:
+            self._emit_all(self.tracker.on_trades(market_id, rows, self.now()))
+
+    async def _read_transaction(self, tx_hash: str) -> None:
+        status = await self._read(wire.path(constants.SETTLEMENT, tx_hash=tx_hash), wire.settlement)
+        if status is not None:
+            self._emit_all(self.tracker.on_transaction(tx_hash, status, self.now()))
+
+    async def _look_after_fills(self) -> None:
+        """Read what is needed to explain and settle fills: at once when something hints at one."""
+        while True:
+            wants = self.tracker.wants(self.now())
+            is_busy = bool(wants.order_hashes or wants.markets or wants.transactions)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._look_wanted.wait(), LOOK_EVERY_S if is_busy else None)
+            self._look_wanted.clear()
+            if self._is_hinted:
+                self._is_hinted = False
+                await self._list_open_orders()
+            wants = self.tracker.wants(self.now())
+            await asyncio.gather(*(self._read_order(order_hash) for order_hash in wants.order_hashes))
+            await self._read_executions()
+            await asyncio.gather(*(self._read_transaction(tx) for tx in wants.transactions))
+            self._emit_all(self.tracker.explain(self.now()))
+            await asyncio.sleep(LOOK_GAP_S)
+
+    async def _read_positions(self) -> None:
+        asked_ts = self.now()
+        target = wire.path(constants.USER_POSITIONS, address=self._trader)
+        target += wire.query(chain_id=self.config.chain.chain_id)
+        rows = await self._read(target, wire.user_positions, is_private=True)
+        if rows is not None:
+            holdings = tuple(
+                Holding(market_id=row.market_id, yes=row.yes, no=row.no) for row in rows if row.yes or row.no
+            )
+            self._emit(PositionsRead(ts=self.now(), asked_ts=asked_ts, holdings=holdings))
+
+    async def _read_balance(self) -> None:
+        asked_ts = self.now()
+        answer = await self.balances()
+        if answer is not None:
+            self._emit(BalanceRead(ts=self.now(), asked_ts=asked_ts, cash=answer.balance))
+
+    async def balances(self, spender: str | None = None) -> wire.Balances | None:
+        """USDC, and how much of it `spender` may take; None without a usable answer."""
+        target = wire.path(constants.USER_BALANCES, address=self._trader)
+        target += wire.query(chain_id=self.config.chain.chain_id, spender=spender)
+        return await self._read(target, wire.balances)
+
+    async def _read_book(self, stream: _Stream, market_id: MarketId, which: Outcome) -> None:
+        target = wire.path(constants.ORDERBOOK, market_id=market_id) + wire.query(outcome=int(which))
+        book = await self._read(target, lambda body: wire.order_book(body, market_id))
+        if book is None:
+            stream.tell(lambda s, now: s.book_failed(now, market_id, which))
+        else:
+            stream.tell(lambda s, now: s.book_read(now, which, book))
+
+    # -- markets -------------------------------------------------------------------------------------------
+
+    async def _watch(self, watch: QuickMarketWatch) -> None:
+        """Follow one series of markets for ever."""
+        while True:
+            now = self.now()
+            self._emit_all(watch.tick(now))
+            if now >= watch.poll_at():
+                watch.polled(now)
+                await self._poll_quick_market(watch)
+            for market_id in watch.unresolved(self.now()):
+                await self._read_resolution(watch, market_id)
+            due = [watch.poll_at(), Nanos(self.now() + SECOND)]
+            close_at = watch.close_at()
+            if close_at is not None:
+                due.append(close_at)
+            await asyncio.sleep(max(0, min(due) - self.now()) / SECOND)
+
+    async def _read_resolution(self, watch: QuickMarketWatch, market_id: MarketId) -> None:
+        target = wire.path(constants.RESOLUTION, market_id=market_id)
+        answer = await self._read(target, lambda body: wire.resolution(body, market_id))
+        if answer is not None:
+            self._emit_all(watch.on_resolution(answer, self.now()))
+
+    async def _poll_quick_market(self, watch: QuickMarketWatch) -> None:
+        target = wire.path(constants.QUICK_MARKET, asset=watch.asset)
+        target += wire.query(interval=watch.interval_minutes)
+        verdict = judge(await self._ask(target))
+        if not isinstance(verdict, Done):
+            return
+        try:
+            quick = wire.quick_market(verdict.body, watch.asset, watch.interval_minutes)
+        except wire.DecodeError:
+            self.undecodable += 1
+            return
+        reference = None
+        if quick is not None and quick.market_id not in watch.tracked:
+            path = wire.path(constants.QUICK_MARKET_PRICE, asset=watch.asset)
+            reference = await self._read(path, wire.asset_price)
+        self._emit_all(watch.on_quick_market(quick, reference, self.now()))
+        unlisted = watch.unlisted()
+        if unlisted:
+            target = constants.MARKETS + wire.query(chain_id=self.config.chain.chain_id)
+            rows = await self._read(target, wire.markets, bytes_max=wire.LONG_BODY_BYTES_MAX)
+            for market_id in unlisted:
+                row = rows.get(market_id) if rows is not None else None
+                self._emit_all(watch.on_market_row(market_id, row, self.now()))
+
+    def _market(self, market_id: MarketId) -> Tracked | None:
+        for watch in self.watches:
+            if market_id in watch.tracked:
+                return watch.tracked[market_id]
+        return None
+
+    # -- money ---------------------------------------------------------------------------------------------
+
+    async def _claim(self, market_id: MarketId) -> None:
+        """Redeem one market. Asked for twice it is done once: what is left is read from the chain."""
+        market = self._market(market_id)
+        if market is None or market.contract is None or market_id in self._claiming:
+            return
+        self._claiming[market_id] = None
+        try:
+            await self._redeem(market_id, market.contract)
+        finally:
+            del self._claiming[market_id]
+
+    async def _redeem(self, market_id: MarketId, contract: str) -> None:
+        row = await self._claim_row(contract)
+        if row is None or not row.winning_qty:
+            return
+        wait = self._claim_free_ts - self.now()
+        self._claim_free_ts = Nanos(max(self._claim_free_ts, self.now()) + CLAIM_SPACING_S * SECOND)
+        await asyncio.sleep(max(0, wait) / SECOND)
+        redemption = Redemption(
+            ctf=row.ctf,
+            collateral=row.collateral,
+            condition_id=row.condition_id,
+            index_set=1 if row.winner is Outcome.YES else 2,
+            nonce=row.nonce,
+            deadline=self.now() // SECOND + 3_600,
+        )
+        try:
+            parts = self._signer.sign_redemption(redemption)
+        except SigningRefusedError as error:
+            detail = f"the claim of {market_id} is not signed: {error}"
+            self._emit(GapDetected(ts=self.now(), market_id=market_id, detail=detail))
+            return
+        body = wire.redemption_body(self.config.chain, self._trader, contract, redemption, parts)
+        verdict = await self._write("POST", constants.RELAY_REDEMPTION, body)
+        if isinstance(verdict, SurelyNotSent | SurelyRefused):
+            return  # The core asks again.
+        for _ in range(CLAIM_POLLS_MAX):
+            await asyncio.sleep(CLAIM_POLL_S)
+            after = await self._claim_row(contract)
+            if after is not None and not after.winning_qty:
+                self.tracker.retire(market_id)
+                self._emit(Claimed(ts=self.now(), market_id=market_id, payout=Money(row.winning_qty)))
+                return
+
+    async def _claim_row(self, contract: str) -> wire.ClaimRow | None:
+        target = wire.path(constants.USER_CLAIM_DATA, address=self._trader)
+        target += wire.query(chain_id=self.config.chain.chain_id, markets=contract)
+        rows = await self._read(target, wire.claim_data)
+        return next((row for row in rows or () if row.contract == contract.lower()), None)
+
+    async def permit_usdc(self, *, value: int = UINT256_MAX, deadline: int = UINT256_MAX) -> Verdict:
+        """Let the chain's settlement contract take up to `value` micro-USDC of ours."""
+        chain = self.config.chain
+        nonce = await self._nonce(chain.usdc)
+        if nonce is None:
+            return SurelyNotSent(detail="the nonce of the permit is not known")
+        permit = Permit(spender=chain.settlement, value=value, nonce=nonce, deadline=deadline)
+        parts = self._signer.sign_permit(permit)
+        body = wire.permit_body(chain, self._trader, chain.settlement, value, deadline, parts)
+        return await self._write("POST", constants.RELAY_PERMIT, body)
+
+    async def approve_tokens(self) -> Verdict:
+        """Let the chain's settlement contract move our outcome tokens."""
+        chain = self.config.chain
+        nonce = await self._nonce(chain.ctf)
+        if nonce is None:
+            return SurelyNotSent(detail="the nonce of the approval is not known")
+        deadline = self.now() // SECOND + 3_600
+        approval = Approval(operator=chain.settlement, approved=True, nonce=nonce, deadline=deadline)
+        parts = self._signer.sign_approval(approval)
+        body = wire.approval_body(
+            chain, self._trader, chain.settlement, approved=True, deadline=deadline, parts=parts
+        )
+        return await self._write("POST", constants.RELAY_APPROVAL, body)
+
+    async def register(self, name: str | None = None) -> Verdict:
+        """Ask for an API key; `wire.api_key` reads the answer, `wire.existing_key_id` that of a 409."""
+        body = wire.registration_body(self._trader, self._signer.sign_registration(), name)
+        return judge(await self._request("POST", constants.API_KEYS, body=body))
+
+    async def health(self) -> str | None:
+        """What the exchange says of itself; None without a usable answer."""
+        return await self._read(constants.HEALTH, wire.health)
+
+    async def _nonce(self, contract: str) -> int | None:
+        target = wire.path(constants.CONTRACT_NONCE, contract=contract, owner=self._trader)
+        target += wire.query(chain_id=self.config.chain.chain_id)
+        return await self._read(target, wire.contract_nonce)
+
+    # -- requests ------------------------------------------------------------------------------------------
+
+    async def _has_quota(self, urgency: Urgency, patience: Nanos) -> bool:
+        """Wait for the quota, if it is to be had in time."""
+        until = self.now() + patience
+        while wait := self._writes.take(urgency, self.now()):
+            if self.now() + wait > until:
+                return False
+            await asyncio.sleep(wait / SECOND)
+        return True
+
+    async def _write(self, method: str, target: str, body: bytes | None = None) -> Verdict:
+        result = await self._request(
+            method, target, body=body, is_private=True, timeout_s=self.config.ack_timeout_s
+        )
+        verdict = judge(result)
+        if isinstance(verdict, SurelyRefused) and verdict.is_throttled:
+            self._writes.refused(self.now(), verdict.retry_after_s)
+        elif isinstance(verdict, Done):
+            self._writes.passed()
+        self._note_credentials(verdict)
+        return verdict
+
+    async def _read(
+        self,
+        target: str,
+        decode: Callable[[bytes], T],
+        *,
+        is_private: bool = False,
+        bytes_max: int = wire.BODY_BYTES_MAX,
+    ) -> T | None:
+        """Ask, and read the answer; None if there is no usable one, which is noted."""
+        verdict = judge(await self._ask(target, is_private=is_private, bytes_max=bytes_max))
+        self._note_credentials(verdict)
+        if isinstance(verdict, Done):
+            try:
+                answer = decode(verdict.body)
+            except wire.DecodeError as error:
+                self.undecodable += 1
+                self._note_read(f"{target}: {error}")
+                return None
+            self._reads_failed = 0
+            return answer
+        self._note_read(f"{target}: {verdict.detail}")
+        return None
+
+    async def _ask(
+        self, target: str, *, is_private: bool = False, bytes_max: int = wire.BODY_BYTES_MAX
+    ) -> Result:
+        while wait := self._reads.take(Urgency.QUOTE, self.now()):  # noqa: ASYNC110 -- time is what it is for
+            await asyncio.sleep(wait / SECOND)
+        result = await self._request("GET", target, is_private=is_private, bytes_max=bytes_max)
+        if isinstance(result, Reply) and result.status == HTTPStatus.TOO_MANY_REQUESTS:
+            self._reads.refused(self.now(), result.retry_after_s)
+        elif isinstance(result, Reply):
+            self._reads.passed()
+        return result
+
+    async def _request(
+        self,
+        method: str,
+        target: str,
+        *,
+        body: bytes | None = None,
+        is_private: bool = False,
+        timeout_s: float | None = None,
+        bytes_max: int = wire.BODY_BYTES_MAX,
+    ) -> Result:
+        """One request, one result. What goes wrong on the way is a result, too."""
+        headers = {"Content-Type": "application/json"} if body is not None else {}
+        if is_private:
+            if self._minter is None:
+                return NotSent(detail="there is no API key")
+            token = self._minter.mint(self.now() // SECOND, secrets.token_bytes(16))
+            headers["Authorization"] = tokens.BEARER + token
+        assert self._http is not None, "the client is used inside of its `async with`"
+        self.requests += 1
+        url = URL(self.config.base_url.rstrip("/") + target, encoded=True)
+        try:
+            async with asyncio.timeout(timeout_s or self.config.request_timeout_s):
+                request = self._http.request(method, url, data=body, headers=headers, allow_redirects=False)
+                async with request as response:
+                    return await _read_reply(response, bytes_max)
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+            return NotSent(detail=_described(error))
+        except TimeoutError:
+            return Lost(detail="no answer in time")
+        except (aiohttp.ClientError, OSError) as error:
+            return Lost(detail=_described(error))
+
+    def _note_read(self, detail: str) -> None:
+        """Count readings that failed; too many in a row, and nothing known is to be relied on."""
+        self._reads_failed += 1
+        if self._reads_failed == READS_FAILED_MAX:
+            text = f"{READS_FAILED_MAX} readings in a row failed, the last one: {detail}"
+            self._emit(GapDetected(ts=self.now(), market_id=None, detail=text))
+
+    def _note_credentials(self, verdict: Verdict) -> None:
+        if isinstance(verdict, Done):
+            self._credentials_refused = 0
+        elif isinstance(verdict, SurelyRefused) and verdict.is_credential:
+            self._credentials_refused += 1
+            if self._credentials_refused == CREDENTIALS_REFUSED_MAX:
+                text = f"the exchange refuses our credentials ({verdict.detail}); is the clock right?"
+                self._emit(GapDetected(ts=self.now(), market_id=None, detail=text))
+
+    # -- streams -------------------------------------------------------------------------------------------
+
+    def _for_streams(self, do: Callable[[Session, Nanos], object]) -> None:
+        for stream in self._streams:
+            stream.tell(do)
+
+    def hear(self, messages: Iterable[wire.StreamMessage]) -> None:
+        """Messages of a stream that may hint at a fill of ours."""
+        if any(self.tracker.is_suspicious(message) for message in messages):
+            self._is_hinted = True
+            self._look_wanted.set()
+
+    def tell(self, event: AnyEvent) -> None:
+        """An event of a stream. The feed is connected when every stream is, and lost when any is."""
+        if isinstance(event, FeedConnected):
+            if not all(stream.session.link is Link.UP for stream in self._streams):
+                return
+            self._is_fed = True
+        elif isinstance(event, FeedLost):
+            if not self._is_fed:
+                return
+            self._is_fed = False
+        self._emit(event)
+
+    def fetch(self, stream: _Stream, market_id: MarketId, which: Outcome) -> None:
+        """Read a book for a stream."""
+        self.spawn(self._read_book(stream, market_id, which))
+
+    def open_socket(self) -> Awaitable[aiohttp.ClientWebSocketResponse]:
+        """A new connection to the stream."""
+        assert self._http is not None, "the client is used inside of its `async with`"
+        return self._http.ws_connect(
+            self.config.stream_url, autoping=False, max_msg_size=wire.FRAME_BYTES_MAX, autoclose=True
+        )
+
+    # -- inside --------------------------------------------------------------------------------------------
+
+    def _wake_at(self, at: Nanos) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        delay_s = max(0, at - self.now()) / SECOND
+        self._timer = asyncio.get_running_loop().call_later(delay_s, self._wake, at)
+
+    def _wake(self, at: Nanos) -> None:
+        if self.now() < at:
+            self._wake_at(at)  # The loop's clock is coarser than ours.
+            return
+        self._timer = None
+        self._emit(TimerFired(ts=self.now()))
+
+    def _emit_all(self, events: Iterable[AnyEvent]) -> None:
+        for event in events:
+            self._emit(event)
+
+    def _emit(self, event: AnyEvent) -> None:
+        if self._events.qsize() >= QUEUE_MAX:
+            raise RuntimeError(f"{QUEUE_MAX} events wait for the core: it stands still")
+        self._events.put_nowait(event)
+
+    def spawn(self, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
+        """Start a task that belongs to this client; if it fails, so does `next_event`."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks[task] = None
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        del self._tasks[task]
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._events.put_nowait(error)
+
+
+class _Stream:
+    """One WebSocket, driven by one session."""
+
+    def __init__(self, client: TurbineClient, policy: Session) -> None:
+        self.session = policy
+        self._client = client
+        self._socket: asyncio.Task[None] | None = None
+        self._outbox: asyncio.Queue[session.Send | session.Ping] = asyncio.Queue()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def start(self) -> None:
+        self.tell(lambda policy, now: policy.start(now))
+
+    def stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def tell(self, do: Callable[[Session, Nanos], object]) -> None:
+        """Tell the session what happens, then do what it wants done."""
+        do(self.session, self._client.now())
+        for action in self.session.take():
+            self._act(action)
+        deadline = self.session.deadline()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if deadline is not None:
+            delay_s = max(MILLISECOND, deadline - self._client.now()) / SECOND
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(delay_s, self.tell, lambda policy, now: policy.tick(now))
+
+    def _act(self, action: session.Action) -> None:
+        match action:
+            case session.Tell(event=event):
+                self._client.tell(event)
+            case session.Fetch(market_id=market_id, outcome=which):
+                self._client.fetch(self, market_id, which)
+            case session.Send() | session.Ping():
+                self._outbox.put_nowait(action)
+            case session.Connect():
+                self._outbox = asyncio.Queue()
+                self._socket = self._client.spawn(self._run(self._outbox))
+            case session.Close():
+                if self._socket is not None:
+                    self._socket.cancel()
+                    self._socket = None
+            case _:
+                assert_never(action)
+
+    async def _run(self, outbox: asyncio.Queue[session.Send | session.Ping]) -> None:
+        """One connection, from its opening to its end."""
+        detail = "closed by the exchange"
+        try:
+            async with await self._client.open_socket() as socket:
+                self.tell(lambda policy, now: policy.opened(now))
+                writer = asyncio.get_running_loop().create_task(_write_all(socket, outbox))
+                try:
+                    detail = await self._receive(socket)
+                finally:
+                    writer.cancel()
+                    await asyncio.gather(writer, return_exceptions=True)
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            detail = _described(error)
+        self.tell(lambda policy, now: policy.closed(now, detail))
+
+    async def _receive(self, socket: aiohttp.ClientWebSocketResponse) -> str:
+        """Hand over what comes. Returns why nothing comes any longer."""
+        while True:
+            message = await socket.receive()
+            if message.type in {aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY}:
+                self._on_frame(message.data)
+            elif message.type is aiohttp.WSMsgType.PONG:
+                self.tell(lambda policy, now: policy.pong(now))
+            elif message.type is aiohttp.WSMsgType.PING:
+                await socket.pong(message.data)
+            elif message.type is aiohttp.WSMsgType.ERROR:
+                return _described(socket.exception())
+            else:
+                return f"closed by the exchange with code {socket.close_code}"
+
+    def _on_frame(self, data: str | bytes) -> None:
+        self.tell(lambda policy, now: self._client.hear(policy.frame(now, data)))
+
+
+async def _write_all(
+    socket: aiohttp.ClientWebSocketResponse, outbox: asyncio.Queue[session.Send | session.Ping]
+) -> None:
+    """Send what is to be sent, in order. A broken connection is the reader's news."""
+    with suppress(aiohttp.ClientError, OSError):
+        while True:
+            action = await outbox.get()
+            if isinstance(action, session.Ping):
+                await socket.ping()
+            else:
+                await socket.send_str(action.text)
+
+
+async def _read_reply(response: aiohttp.ClientResponse, bytes_max: int) -> Result:
+    """Read an answer to its end, but not more than is allowed."""
+    chunks = []
+    size = 0
+    async for chunk in response.content.iter_chunked(1 << 16):
+        size += len(chunk)
+        if size > bytes_max:
+            response.close()
+            return Lost(detail=f"{response.status} with more than {bytes_max} bytes")
+        chunks.append(chunk)
+    return Reply(
+        status=response.status,
+        content_type=response.headers.get("Content-Type", "").partition(";")[0].strip().lower(),
+        body=b"".join(chunks),
+        retry_after_s=outcome.retry_after(response.headers.get("Retry-After")),
+    )
+
+
+def _described(error: BaseException | None) -> str:
+    """What an exception of the network's says, with its kind, fit for a log."""
+    return wire.printable(f"{type(error).__name__}: {error}")

@@ -1,0 +1,311 @@
+"""Keys, and the only things they are used for.
+
+Two credentials that must not be mixed up: the wallet's secp256k1 key signs orders, permits, approvals and
+redemptions; the Ed25519 API key signs bearer tokens, which is enough to cancel and not enough to trade.
+
+A signer is handed *typed terms* and builds the digest itself. It never signs a digest that somebody else
+made, so whoever drives it can ask for nothing but what is listed in `Signer`, and a limit on orders (price,
+size, life, rate) has its place in `LocalSigner.sign_order`, before the key. What is pinned already is where
+money could go: the chain, the settlement contracts, the token contract and the collateral.
+
+Signatures are r | s | v with v 27 or 28, low s, and RFC 6979 nonces, so the same terms give the same bytes
+and an order can be sent again without becoming a second one.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final, NoReturn, Protocol
+
+import msgspec
+from coincurve import PrivateKey
+from nacl.signing import SigningKey
+
+from turbine_agent.model.ids import OrderId
+from turbine_agent.model.orders import OrderTerms
+from turbine_agent.protocol import eip712, tokens
+from turbine_agent.protocol.constants import ZERO_ADDRESS, Chain
+
+_HEX_KEY: Final = re.compile(r"(?:0x)?([0-9a-fA-F]{64}|[0-9a-fA-F]{128})")
+_CURVE_ORDER: Final = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
+
+
+class CredentialError(ValueError):
+    """A text that is no key. The message never repeats the text."""
+
+
+class SigningRefusedError(Exception):
+    """The signer does not sign this. Nothing has left; the message says which rule it would break."""
+
+
+class Secret:
+    """Bytes that can be used but not shown: not by repr, str, format, pickling or a debugger's first look."""
+
+    __slots__ = ("_reveal",)
+
+    def __init__(self, value: bytes) -> None:
+        def reveal() -> bytes:
+            return value
+
+        self._reveal = reveal
+
+    def __repr__(self) -> str:
+        return "Secret(hidden)"
+
+    def __eq__(self, other: object) -> NoReturn:
+        raise TypeError("secrets are not compared")
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("secrets are not copied or pickled")
+
+    def reveal(self) -> bytes:
+        """The bytes, for the one call that needs them."""
+        return self._reveal()
+
+
+def wallet_secret(text: str) -> Secret:
+    """Read a wallet's private key: 64 hex digits, with or without 0x. Raises CredentialError."""
+    found = _HEX_KEY.fullmatch(text.strip())
+    if found is None or len(found[1]) != 64:
+        raise CredentialError("the wallet key is not 64 hex digits")
+    if not 0 < int(found[1], 16) < _CURVE_ORDER:
+        raise CredentialError("the wallet key is not a number of the curve")
+    return Secret(bytes.fromhex(found[1]))
+
+
+def api_secret(text: str) -> Secret:
+    """Read an Ed25519 key in hex: the seed, or the seed and the public key. Raises CredentialError."""
+    found = _HEX_KEY.fullmatch(text.strip())
+    if found is None:
+        raise CredentialError("the API key is neither 64 nor 128 hex digits")
+    return Secret(bytes.fromhex(found[1])[:32])
+
+
+# -- bearer tokens -------------------------------------------------------------------------------------------
+
+
+class TokenMinter:
+    """Makes bearer tokens. Every request has its own."""
+
+    def __init__(self, key_id: str, secret: Secret) -> None:
+        if not key_id:
+            raise CredentialError("the API key has no id")
+        self.key_id = key_id
+        self._key = SigningKey(secret.reveal())
+
+    def __repr__(self) -> str:
+        return f"TokenMinter({self.key_id!r})"
+
+    def mint(self, now_s: int, nonce: bytes) -> str:
+        """A token issued at `now_s` (Unix seconds) with 16 bytes that no other token has."""
+        payload = tokens.payload(self.key_id, nonce.hex(), now_s)
+        return tokens.join(payload, self._key.sign(payload).signature)
+
+
+# -- identity ------------------------------------------------------------------------------------------------
+
+
+class Naming(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """What, besides its terms, makes an order ours. `identify` is the core's `Identify` on this exchange."""
+
+    trader: str
+    """Checksum address of the wallet."""
+    maker_fee_recipient: str = ZERO_ADDRESS
+
+    def identify(self, terms: OrderTerms) -> OrderId:
+        """The order's hash, as the exchange and its official client compute it."""
+        return OrderId(eip712.order_hash(self.struct_hash(terms)))
+
+    def struct_hash(self, terms: OrderTerms) -> bytes:
+        """The hashStruct of the order these terms make."""
+        return eip712.order_struct_hash(
+            market_id=terms.market_id,
+            trader=self.trader,
+            side=terms.side,
+            outcome=terms.outcome,
+            price=terms.price,
+            size=terms.qty,
+            nonce=terms.nonce,
+            expiration=terms.expires_s,
+            maker_fee_recipient=self.maker_fee_recipient,
+        )
+
+
+# -- what a signer signs -------------------------------------------------------------------------------------
+
+
+class SignedOrder(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """An order that can be sent."""
+
+    order_id: OrderId
+    terms: OrderTerms
+    trader: str
+    maker_fee_recipient: str
+    signature: str
+    """0x and 130 hex digits."""
+
+
+class Permit(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Leave for `spender` to take up to `value` micro-USDC, until `deadline` (Unix seconds)."""
+
+    spender: str
+    value: int
+    nonce: int
+    deadline: int
+
+
+class Approval(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Leave for `operator` to move our outcome tokens (or its end)."""
+
+    operator: str
+    approved: bool
+    nonce: int
+    deadline: int
+
+
+class Redemption(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Turn the tokens of one resolved condition into collateral."""
+
+    ctf: str
+    collateral: str
+    condition_id: str
+    index_set: int
+    """1 when YES won, 2 when NO did."""
+    nonce: int
+    deadline: int
+
+
+class Parts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A signature as contracts take it; r and s are 0x and 64 hex digits."""
+
+    v: int
+    r: str
+    s: str
+
+
+class Signer(Protocol):
+    """Whoever holds the wallet's key: this process, or another one behind a socket.
+
+    Each method raises SigningRefusedError for what its rules do not allow.
+    """
+
+    @property
+    def naming(self) -> Naming:
+        """Whose orders it signs."""
+        ...
+
+    def sign_order(self, terms: OrderTerms, *, settlement: str) -> SignedOrder:
+        """Sign an order for a market that lives on this settlement contract."""
+        ...
+
+    def sign_permit(self, permit: Permit) -> Parts: ...
+
+    def sign_approval(self, approval: Approval) -> Parts: ...
+
+    def sign_redemption(self, redemption: Redemption) -> Parts: ...
+
+    def sign_registration(self) -> str:
+        """The wallet's signature (hex) under the wish for an API key."""
+        ...
+
+
+class LocalSigner:
+    """A Signer in this process."""
+
+    def __init__(
+        self,
+        secret: Secret,
+        chain: Chain,
+        *,
+        settlements: tuple[str, ...] = (),
+        maker_fee_recipient: str = ZERO_ADDRESS,
+    ) -> None:
+        """`settlements` are contracts allowed besides the chain's own: older markets live on older ones."""
+        self._key = PrivateKey(secret.reveal())
+        self._chain = chain
+        self._settlements = frozenset(
+            eip712.checksum_address(address) for address in (chain.settlement, *settlements)
+        )
+        self._naming = Naming(
+            trader=eip712.address_of(self._key.public_key.format(compressed=False)),
+            maker_fee_recipient=eip712.checksum_address(maker_fee_recipient),
+        )
+
+    def __repr__(self) -> str:
+        return f"LocalSigner({self._naming.trader})"
+
+    @property
+    def naming(self) -> Naming:
+        return self._naming
+
+    def sign_order(self, terms: OrderTerms, *, settlement: str) -> SignedOrder:
+        contract = self._pinned(settlement)
+        struct_hash = self._naming.struct_hash(terms)
+        digest = eip712.order_digest(struct_hash, chain_id=self._chain.chain_id, settlement=contract)
+        return SignedOrder(
+            order_id=OrderId(eip712.order_hash(struct_hash)),
+            terms=terms,
+            trader=self._naming.trader,
+            maker_fee_recipient=self._naming.maker_fee_recipient,
+            signature="0x" + self._sign(digest).hex(),
+        )
+
+    def sign_permit(self, permit: Permit) -> Parts:
+        digest = eip712.permit_digest(
+            self._chain,
+            owner=self._naming.trader,
+            spender=self._pinned(permit.spender),
+            value=permit.value,
+            nonce=permit.nonce,
+            deadline=permit.deadline,
+        )
+        return self._parts(digest)
+
+    def sign_approval(self, approval: Approval) -> Parts:
+        digest = eip712.approval_digest(
+            self._chain,
+            owner=self._naming.trader,
+            operator=self._pinned(approval.operator),
+            approved=approval.approved,
+            nonce=approval.nonce,
+            deadline=approval.deadline,
+        )
+        return self._parts(digest)
+
+    def sign_redemption(self, redemption: Redemption) -> Parts:
+        chain = self._chain
+        if eip712.checksum_address(redemption.ctf) != chain.ctf:
+            raise SigningRefusedError(f"{redemption.ctf} is not the token contract {chain.ctf}")
+        if eip712.checksum_address(redemption.collateral) != chain.usdc:
+            raise SigningRefusedError(f"{redemption.collateral} is not the collateral {chain.usdc}")
+        digest = eip712.redemption_digest(
+            chain_id=chain.chain_id,
+            ctf=chain.ctf,
+            owner=self._naming.trader,
+            collateral=chain.usdc,
+            condition_id=redemption.condition_id,
+            index_sets=(redemption.index_set,),
+            nonce=redemption.nonce,
+            deadline=redemption.deadline,
+        )
+        return self._parts(digest)
+
+    def sign_registration(self) -> str:
+        text = eip712.registration_text(self._naming.trader)
+        return "0x" + self._sign(eip712.personal_digest(text)).hex()
+
+    def _pinned(self, settlement: str) -> str:
+        address = eip712.checksum_address(settlement)
+        if address not in self._settlements:
+            raise SigningRefusedError(f"{address} is not one of the settlement contracts that are allowed")
+        return address
+
+    def _parts(self, digest: bytes) -> Parts:
+        v, r, s = eip712.signature_parts(self._sign(digest))
+        return Parts(v=v, r=r, s=s)
+
+    def _sign(self, digest: bytes) -> bytes:
+        signature = self._key.sign_recoverable(digest, hasher=None)
+        return signature[:64] + bytes((27 + signature[64],))

@@ -1,0 +1,338 @@
+"""The agent on the wire: core, adapter, sockets and served exchange in one loop, in virtual time.
+
+    agent ── driver ── TurbineClient ──sockets── ExchangeServer ── simulated exchange
+
+The exchange's clock and the adapter's are the loop's (`virtual_loop`). Requests and answers travel as long as they
+do in the simulator. A test says what goes wrong and waits, in the exchange's time, for what should come of it;
+after every event both sides are compared, as far as that is possible while something is on its way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from random import Random
+from typing import Final
+
+import msgspec
+from tests.e2e.virtual_loop import VirtualLoop
+
+from turbine_agent.core.agent import Agent, AgentState
+from turbine_agent.exchange.turbine import wire
+from turbine_agent.exchange.turbine.client import ClientConfig, TurbineClient
+from turbine_agent.exchange.turbine.outcome import Done
+from turbine_agent.exchange.turbine.signing import LocalSigner, TokenMinter, wallet_secret
+from turbine_agent.model.commands import RaiseAlert
+from turbine_agent.model.events import AnyEvent
+from turbine_agent.model.ids import OrderId
+from turbine_agent.model.markets import Outcome, Side
+from turbine_agent.model.params import AgentParams
+from turbine_agent.model.units import MICROS, SECOND, Nanos, Price, Qty
+from turbine_agent.protocol.constants import POLYGON, STREAM
+from turbine_agent.runtime.driver import CommandDigest
+from turbine_agent.runtime.live import Ending, drive_live
+from turbine_agent.runtime.serve import ExchangeServer
+from turbine_agent.simulation.flow import HOUSE
+from turbine_agent.simulation.latency import Latency, LatencyParams
+from turbine_agent.simulation.server.records import MarketEntry, OrderRecord, OrderStatus
+from turbine_agent.simulation.server.stream import CUT
+from turbine_agent.simulation.server.switches import Switches
+
+OPEN: Final = Nanos(1_769_904_000 * SECOND)
+"""When the first market opens: a quarter of an hour."""
+
+KEY: Final = "ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80"
+FAREWELL: Final = 60 * SECOND
+
+
+class Wire:
+    """What a test holds in its hands."""
+
+    def __init__(self, server: ExchangeServer, client: TurbineClient, agent: Agent, address: str) -> None:
+        self.server = server
+        self.client = client
+        self.agent = agent
+        self.address = address
+        self.digest = CommandDigest()
+        self.alerts: list[RaiseAlert] = []
+        self.wrong: list[str] = []
+        """Differences that no message on its way can explain."""
+        self.events: list[AnyEvent] = []
+        """What the agent has heard, if it is kept."""
+        self.ending: Ending | None = None
+        self._is_over = False
+        self._waits: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
+        self._run: asyncio.Task[Ending] | None = None
+
+    # -- the run -------------------------------------------------------------------------------------------
+
+    def start(self, *, keeps_events: bool) -> None:
+        keep: tuple[Callable[[AnyEvent], None], ...] = (self.events.append,) if keeps_events else ()
+        self._run = asyncio.get_running_loop().create_task(
+            drive_live(
+                self.agent,
+                self.client,
+                self.digest,
+                (*keep, self._observe),
+                is_over=lambda: self._is_over,
+                farewell_ns=FAREWELL,
+            )
+        )
+
+    async def stop(self) -> Ending:
+        """Leave in order."""
+        self._is_over = True
+        assert self._run is not None
+        self.ending = await self._run
+        return self.ending
+
+    def abandon(self) -> None:
+        """A test has failed: let its own words be heard, not those of a task that nobody waits for."""
+        if self._run is not None:
+            self._run.cancel()
+
+    async def until(self, such: Callable[[], bool], within_s: float) -> None:
+        """Go on until something is so. AssertionError if it is not within so many seconds of the exchange's."""
+        assert self._run is not None
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waits.append((such, future))
+        await asyncio.wait({future, self._run}, timeout=within_s, return_when=asyncio.FIRST_COMPLETED)
+        if self._run.done():
+            self._run.result()
+        assert future.done(), f"not within {within_s} s: {self.picture()}"
+
+    async def pass_time(self, seconds: float) -> None:
+        """Let so much of the exchange's time go by."""
+        end = self.now + int(seconds * SECOND)
+        await self.until(lambda: self.now >= end, seconds + 5)
+
+    def _observe(self, event: AnyEvent) -> None:
+        agent = self.agent
+        if agent.violations:
+            self.wrong.extend(agent.violations)
+        for record in self.working():
+            order = agent.store.orders.get(record.order_id)
+            if order is None:
+                self.wrong.append(f"order {record.order_id} works and the agent does not know of it")
+        if self.is_double() and not any("on one side" in line for line in self.wrong):
+            self.wrong.append(f"too much of ours on one side: {self.picture()}")
+        due = [wait for wait in self._waits if wait[0]()]
+        for wait in due:
+            self._waits.remove(wait)
+            if not wait[1].done():
+                wait[1].set_result(None)
+
+    # -- the network ---------------------------------------------------------------------------------------
+
+    async def unplug(self) -> None:
+        """Nobody listens at the exchange's address any more, and every connection is cut."""
+        runner = self.server._runner
+        assert runner is not None
+        self.server.exchange.hub.end_all(CUT)
+        await runner.cleanup()
+
+    async def plug_in(self) -> None:
+        """The exchange is back at its address."""
+        await self.server.listen(self.server.port)
+
+    # -- looking -------------------------------------------------------------------------------------------
+
+    @property
+    def now(self) -> Nanos:
+        return self.client.now()
+
+    @property
+    def state(self) -> AgentState:
+        return self.agent.state
+
+    def working(self) -> list[OrderRecord]:
+        """Our orders on the exchange's books."""
+        return list(self.server.exchange.orders.open_of(self.address))
+
+    def is_quoting(self) -> bool:
+        """Is there an order of ours on the exchange, and does the agent mean it?"""
+        return self.state is AgentState.QUOTING and any(r.status is OrderStatus.OPEN for r in self.working())
+
+    def strikes(self, name: str) -> int:
+        return self.server.exchange.faults.struck[name]
+
+    def fault(self, *words: str) -> None:
+        """Switch faults, as on the command line."""
+        for word in words:
+            self.server.exchange.faults.ask(word)
+
+    def halted_for(self, name: str) -> int:
+        """How often the agent has halted for a reason."""
+        return sum(count for halt, count in self.agent.halt_counts.items() if halt.value == name)
+
+    def differences(self) -> list[str]:
+        """In what the agent's settled books differ from the exchange's. Empty once all has settled."""
+        ledger, exchange = self.agent.store.ledger, self.server.exchange
+        found = []
+        if exchange.cash(self.address) != ledger.settled_cash:
+            found.append(f"cash: {exchange.cash(self.address)} there, {ledger.settled_cash} here")
+        for market_id, account in ledger.accounts.items():
+            ours, theirs = (account.settled.yes, account.settled.no), exchange.shares(self.address, market_id)
+            if ours != theirs:
+                found.append(f"tokens of {market_id}: {theirs} there, {ours} here")
+            if account.pending:
+                found.append(f"{len(account.pending)} fills of {market_id} are pending")
+        for entry in exchange.markets_of(self.address):
+            if entry.market_id not in ledger.accounts and any(exchange.shares(self.address, entry.market_id)):
+                shares = exchange.shares(self.address, entry.market_id)
+                winning = entry.winner is not None and shares[entry.winner]
+                if winning or entry.winner is None:
+                    found.append(f"tokens of {entry.market_id}: {shares} there, none here")
+        return found
+
+    def is_double(self) -> bool:
+        """Is more of ours on one side of a book than an order and the one that replaces it?"""
+        most = 2 * self.agent.params.strategy.order_size
+        sides: dict[tuple[str, int, int], int] = {}
+        for record in self.working():
+            key = (record.market_id, record.outcome, record.side)
+            sides[key] = sides.get(key, 0) + record.size - record.filled
+        return any(qty > most for qty in sides.values())
+
+    def picture(self) -> str:
+        """For a message: where everything stands."""
+        agent = self.agent
+        halts = "; ".join(f"{halt.value}: {note.detail}" for halt, note in agent.halts.items())
+        reasons = {m: u.reasons for m, u in agent.uptimes.items() if m in agent.store.markets}
+        living = [(o.state.value, o.terms.side.name, o.terms.price) for o in agent.store.living_orders()]
+        return (
+            f"{agent.state.value} ({halts}), {len(self.working())} working, living {living}, reasons {reasons},"
+            f" {self.differences()}, alerts {[a.text for a in self.alerts[-3:]]}"
+        )
+
+
+class Crowd:
+    """A book of others that stands still, somebody who stirs it, and takers who find our orders.
+
+    The touch is 0.40 to 0.60, twice a second an order behind it comes or goes, and every few seconds somebody
+    sells, then somebody buys, at our quote or not at all.
+    """
+
+    def __init__(self, server: ExchangeServer, *, trades: bool) -> None:
+        self.trades = trades
+        self._server = server
+        self._number = 0
+        self._market: MarketEntry | None = None
+        self._stirred: str | None = None
+        server.scheduler.after(SECOND, self._tick)
+
+    def _tick(self) -> None:
+        self._server.scheduler.after(SECOND // 2, self._tick)
+        entry = self._server.exchange.by_asset["BTC"][-1]
+        if entry.exchange is None or entry.is_closed:
+            return
+        if entry is not self._market:
+            self._market, self._stirred = entry, None
+            for outcome in Outcome:
+                self._send(entry, HOUSE, outcome, Side.BUY, 100, 40)
+                self._send(entry, HOUSE, outcome, Side.SELL, 100, 60)
+        if self._stirred is None:
+            self._stirred = self._send(entry, HOUSE, Outcome.YES, Side.BUY, 1, 39)
+        else:
+            self._withdraw(entry, HOUSE, self._stirred)
+            self._stirred = None
+        if self.trades and self._number % 7 == 0:
+            side, cents = (Side.SELL, 45) if self._number % 2 else (Side.BUY, 55)
+            taken = self._send(entry, "retail-1", Outcome.YES, side, 3, cents)
+            self._withdraw(entry, "retail-1", taken)
+
+    def _send(
+        self, entry: MarketEntry, who: str, outcome: Outcome, side: Side, shares: int, cents: int
+    ) -> str:
+        assert entry.exchange is not None
+        self._number += 1
+        name = f"crowd-{self._number}"
+        refusal = entry.exchange.submit(
+            who,
+            OrderId(name),
+            entry.market_id,
+            outcome,
+            side,
+            Price(cents * 10_000),
+            Qty(shares * MICROS),
+            entry.market.close_ts // SECOND,
+        )
+        assert refusal is None or entry.market.close_ts - self._server.scheduler.now < 61 * SECOND, refusal
+        return name
+
+    def _withdraw(self, entry: MarketEntry, who: str, name: str) -> None:
+        assert entry.exchange is not None
+        entry.exchange.withdraw(who, OrderId(name), entry.market_id, Outcome.YES)
+
+
+@asynccontextmanager
+async def wired(
+    params: AgentParams, switches: Switches, *, seed: int, is_filtered: bool, keeps_events: bool = True
+) -> AsyncIterator[Wire]:
+    """A served exchange at the open of its first market, and an agent that has just connected to it."""
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+
+    def elapsed() -> int:
+        return int((loop.time() - began) * SECOND)
+
+    server = ExchangeServer(switches, seed, OPEN)
+    server.exchange.faults.clear()
+    await server.listen(0)
+    server.run_in_real_time(1.0, OPEN, clock=elapsed)
+    signer = LocalSigner(wallet_secret(KEY), POLYGON)
+    interval = switches.simulation.interval_ns // (60 * SECOND)
+    config = ClientConfig(
+        base_url=server.url,
+        stream_url=server.url.replace("http", "ws") + STREAM,
+        chain=POLYGON,
+        schedules=(("BTC", interval),),
+        is_filtered=is_filtered,
+    )
+
+    def clock() -> Nanos:
+        return Nanos(OPEN + elapsed())
+
+    nobody = msgspec.structs.replace(config, schedules=())
+    try:
+        async with TurbineClient(nobody, signer, None, clock=clock, chance=Random("key")) as stranger:
+            answer = await stranger.register("test")
+            assert isinstance(answer, Done)
+            key = wire.api_key(answer.body)
+        latency = Latency(LatencyParams(), seed)
+        server.travel = latency.order
+        agent = Agent(params, identify=signer.naming.identify)
+        alerts: list[RaiseAlert] = []
+        client = TurbineClient(
+            config,
+            signer,
+            TokenMinter(key.key_id, key.secret),
+            clock=clock,
+            chance=Random(f"client-{seed}"),
+            on_alert=alerts.append,
+        )
+        async with client:
+            rig = Wire(server, client, agent, signer.naming.trader)
+            rig.alerts = alerts
+            rig.start(keeps_events=keeps_events)
+            try:
+                yield rig
+            finally:
+                rig.abandon()
+    finally:
+        await server.close()
+    if server.failure is not None:
+        raise server.failure
+
+
+def play(script: Callable[[], Awaitable[None]], *, limit_s: float) -> None:
+    """Run a conversation in virtual time, and see that it leaves nothing running. `limit_s`: of the world's."""
+    loop = VirtualLoop(limit_s)
+    try:
+        loop.run_until_complete(script())
+        loop.run_until_complete(asyncio.sleep(0))
+        left = [task for task in asyncio.all_tasks(loop) if not task.done()]
+        assert not left, f"tasks are left: {left}"
+    finally:
+        loop.close()

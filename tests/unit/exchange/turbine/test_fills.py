@@ -1,0 +1,616 @@
+"""Conversations with the tracker: what the exchange lists, and which fills and fates follow from it."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from turbine_agent.exchange.turbine import wire
+from turbine_agent.exchange.turbine.fills import DOUBT, GRACE, LOST_AFTER, Tracker
+from turbine_agent.exchange.turbine.wire import OrderRow, OrderStatus, Placed, TradeRow, TransferRow, TxStatus
+from turbine_agent.model.events import (
+    AnyEvent,
+    CancelReason,
+    GapDetected,
+    Liquidity,
+    OpenOrdersRead,
+    OrderAccepted,
+    OrderCancelled,
+    OrderExpired,
+    OrderFilled,
+    SettlementStatus,
+    SettlementUpdated,
+)
+from turbine_agent.model.ids import MarketId, OrderId
+from turbine_agent.model.markets import Outcome, Side
+from turbine_agent.model.orders import OrderTerms
+from turbine_agent.model.units import SECOND, Nanos, Price, Qty
+
+US = "0x" + "aa" * 20
+THEM = "0x" + "bb" * 20
+MARKET = MarketId("0x" + "11" * 32)
+T0_S = 1_769_764_500
+SETTLED, REVERSED = SettlementStatus.SETTLED, SettlementStatus.REVERSED
+
+
+def name(number: int) -> OrderId:
+    return OrderId(f"0x{number:064x}")
+
+
+class Talk:
+    """A tracker, its clock, and short ways to tell it what the exchange says."""
+
+    def __init__(self, *, taker_fee_ppm: int = 0) -> None:
+        self.tracker = Tracker(US.upper().replace("X", "x"), taker_fee_ppm=taker_fee_ppm)
+        self.now = Nanos(T0_S * SECOND)
+        self.terms: dict[OrderId, OrderTerms] = {}
+
+    def after(self, span_ns: int) -> Talk:
+        self.now = Nanos(self.now + span_ns)
+        return self
+
+    def place(
+        self,
+        number: int,
+        *,
+        side: Side = Side.BUY,
+        price: int = 450_000,
+        qty: int = 10,
+        outcome: Outcome = Outcome.YES,
+        accepted: bool = True,
+        is_matched: bool = False,
+    ) -> OrderId:
+        order_id = name(number)
+        terms = OrderTerms(
+            market_id=MARKET,
+            outcome=outcome,
+            side=side,
+            price=Price(price),
+            qty=Qty(qty),
+            nonce=number,
+            expires_s=T0_S + 90,
+        )
+        self.terms[order_id] = terms
+        self.tracker.sent(order_id, terms, self.now)
+        if accepted:
+            self.tracker.accepted(order_id, Placed(order_hash=order_id, is_matched=is_matched))
+        return order_id
+
+    def row(
+        self, order_id: OrderId, cum_qty: int = 0, status: OrderStatus = OrderStatus.OPEN, **changes: object
+    ) -> OrderRow:
+        terms = self.terms[order_id]
+        usual = OrderRow(
+            order_hash=order_id,
+            market_id=MARKET,
+            trader=US,
+            side=terms.side,
+            outcome=terms.outcome,
+            price=terms.price,
+            qty=terms.qty,
+            cum_qty=Qty(cum_qty),
+            nonce=terms.nonce,
+            expires_s=terms.expires_s,
+            status=status,
+        )
+        return msgspec.structs.replace(usual, **changes)
+
+    def listed(self, *rows: OrderRow) -> list[AnyEvent]:
+        """The list of open orders is read; without the OpenOrdersRead at its end."""
+        *events, last = self.tracker.on_open_orders(rows, self.now, self.now)
+        assert isinstance(last, OpenOrdersRead)
+        return events
+
+    def transfer(
+        self, tx: str, qty: int, *, price: int = 450_000, side: Side = Side.BUY, slot: int = 0
+    ) -> TransferRow:
+        buyer, seller = (US, THEM) if side is Side.BUY else (THEM, US)
+        return TransferRow(
+            market_id=MARKET,
+            tx_hash=tx,
+            batch_index=slot,
+            buyer=buyer,
+            seller=seller,
+            price=Price(price),
+            qty=Qty(qty),
+            time_s=self.now // SECOND,
+            reason="",
+        )
+
+    def trade(
+        self,
+        number: int,
+        tx: str,
+        qty: int,
+        *,
+        price: int = 450_000,
+        side: Side = Side.BUY,
+        outcome: Outcome = Outcome.YES,
+    ) -> TradeRow:
+        buyer, seller = (US, THEM) if side is Side.BUY else (THEM, US)
+        return TradeRow(
+            trade_id=str(number),
+            market_id=MARKET,
+            buyer=buyer,
+            seller=seller,
+            price=Price(price),
+            qty=Qty(qty),
+            outcome=outcome,
+            taker_side=None,
+            time_s=self.now // SECOND,
+            tx_hash=tx,
+        )
+
+    def pending(self, *rows: TransferRow) -> list[AnyEvent]:
+        return self.tracker.on_pending(rows, self.now)
+
+    def failed(self, *rows: TransferRow) -> list[AnyEvent]:
+        return self.tracker.on_failed(rows, self.now)
+
+    def traded(self, *rows: TradeRow) -> list[AnyEvent]:
+        return self.tracker.on_trades(MARKET, rows, self.now)
+
+
+def fill(events: list[AnyEvent]) -> OrderFilled:
+    (event,) = events
+    assert isinstance(event, OrderFilled)
+    return event
+
+
+def fate(events: list[AnyEvent]) -> SettlementUpdated:
+    (event,) = events
+    assert isinstance(event, SettlementUpdated)
+    return event
+
+
+# -- the usual life ------------------------------------------------------------------------------------------
+
+
+def test_a_fill_is_told_when_order_and_execution_are_both_known_and_settles_once() -> None:
+    talk = Talk()
+    order_id = talk.place(1)
+    assert talk.listed(talk.row(order_id, 4)) == []
+    told = fill(talk.pending(talk.transfer("0xt1", 4)))
+    assert (told.order_id, told.price, told.qty, told.fee) == (order_id, 450_000, 4, 0)
+    assert told.liquidity is Liquidity.MAKER
+    settled = fate(talk.traded(talk.trade(7, "0xt1", 4)))
+    assert (settled.order_id, settled.fill_id, settled.status) == (order_id, told.fill_id, SETTLED)
+    assert talk.traded(talk.trade(7, "0xt1", 4)) == []
+    assert talk.pending(talk.transfer("0xt1", 4)) == []
+    assert talk.listed(talk.row(order_id, 4)) == []
+
+
+def test_an_execution_may_be_known_before_the_order_tells_of_it() -> None:
+    talk = Talk()
+    order_id = talk.place(1)
+    assert talk.pending(talk.transfer("0xt1", 4)) == []
+    assert fill(talk.listed(talk.row(order_id, 4))).qty == 4
+
+
+def test_a_fill_that_settled_before_it_was_seen_is_told_and_settled_at_once() -> None:
+    talk = Talk()
+    order_id = talk.place(1)
+    talk.listed(talk.row(order_id, 4))
+    filled, settled = talk.traded(talk.trade(7, "0xt1", 4))
+    assert isinstance(filled, OrderFilled)
+    assert isinstance(settled, SettlementUpdated)
+    assert settled.status is SETTLED
+
+
+def test_a_fill_that_fails_is_reversed_once() -> None:
+    talk = Talk()
+    order_id = talk.place(1)
+    talk.listed(talk.row(order_id, 4))
+    told = fill(talk.pending(talk.transfer("0xt1", 4)))
+    reversed_ = fate(talk.failed(talk.transfer("0xt1", 4)))
+    assert (reversed_.fill_id, reversed_.status) == (told.fill_id, REVERSED)
+    assert talk.failed(talk.transfer("0xt1", 4)) == []
+    assert talk.traded(talk.trade(7, "0xt1", 4)) == [], "the first word counts"
+
+
+def test_an_order_filled_in_pieces_has_a_fill_a_piece() -> None:
+    talk = Talk()
+    order_id = talk.place(1)
+    talk.listed(talk.row(order_id, 9))
+    told = talk.pending(talk.transfer("0xt1", 4), talk.transfer("0xt1", 4, slot=1), talk.transfer("0xt2", 1))
+    assert [event.qty for event in told if isinstance(event, OrderFilled)] == [4, 4, 1]
+    assert len({event.fill_id for event in told if isinstance(event, OrderFilled)}) == 3
+    fates = talk.traded(talk.trade(9, "0xt2", 1), talk.trade(8, "0xt1", 4), talk.trade(7, "0xt1", 4))
+    assert [type(event) for event in fates] == [SettlementUpdated] * 3
+
+
+def test_other_peoples_trades_are_not_ours() -> None:
+    talk = Talk()
+    order_id = talk.place(1)
+    talk.listed(talk.row(order_id, 4))
+    theirs = msgspec.structs.replace(talk.transfer("0xt1", 4), buyer=THEM)
+    assert talk.pending(theirs) == []
+
+
+def test_a_trade_of_an_earlier_run_does_not_explain_a_fill_of_this_one() -> None:
+    talk = Talk()
+    order_id = talk.place(1)
+    old = msgspec.structs.replace(talk.trade(3, "0xold", 4), time_s=T0_S - 60)
+    assert talk.traded(old) == []
+    assert talk.listed(talk.row(order_id, 4)) == []
+    assert talk.traded(old) == []
+
+
+# -- whose it was --------------------------------------------------------------------------------------------
+
+
+def test_executions_go_to_the_order_that_is_short_of_them() -> None:
+    talk = Talk()
+    talk.place(1)
+    second = talk.place(2)
+    talk.listed(talk.row(name(1), 0), talk.row(second, 4))
+    assert fill(talk.pending(talk.transfer("0xt1", 4))).order_id == second
+
+
+def test_side_outcome_and_price_have_to_fit() -> None:
+    talk = Talk()
+    order_id = talk.place(1, side=Side.SELL, price=550_000, outcome=Outcome.NO)
+    talk.listed(talk.row(order_id, 4))
+    assert talk.pending(talk.transfer("0xt1", 4, price=550_000)) == [], "we sold"
+    assert talk.pending(talk.transfer("0xt2", 4, price=540_000, side=Side.SELL)) == [], "a worse price"
+    assert talk.traded(talk.trade(7, "0xt3", 4, price=550_000, side=Side.SELL)) == [], "of YES"
+    assert fill(talk.pending(talk.transfer("0xt4", 4, price=550_000, side=Side.SELL))).order_id == order_id
+
+
+def test_an_exact_price_is_preferred_to_a_better_one() -> None:
+    talk = Talk()
+    dear = talk.place(1, price=460_000)
+    exact = talk.place(2, price=450_000)
+    talk.pending(talk.transfer("0xt1", 4, price=450_000))
+    told = talk.listed(talk.row(dear, 0), talk.row(exact, 4))
+    assert fill(told).order_id == exact
+
+
+def test_a_better_price_makes_a_taker_who_pays() -> None:
+    talk = Talk(taker_fee_ppm=10_000)
+    order_id = talk.place(1, qty=10_000_000, is_matched=True)
+    talk.listed(talk.row(order_id, 4_000_000))
+    told = fill(talk.pending(talk.transfer("0xt1", 4_000_000, price=440_000)))
+    assert told.price == 440_000
+    assert told.liquidity is Liquidity.TAKER
+    assert told.fee == 17_600, "one per cent of 1.76, in micro-USDC"
+
+
+def test_an_order_that_was_matched_on_arrival_took_once() -> None:
+    talk = Talk(taker_fee_ppm=10_000)
+    order_id = talk.place(1, is_matched=True)
+    talk.listed(talk.row(order_id, 4))
+    assert fill(talk.pending(talk.transfer("0xt1", 4))).liquidity is Liquidity.TAKER
+    talk.listed(talk.row(order_id, 6))
+    assert fill(talk.pending(talk.transfer("0xt2", 2))).liquidity is Liquidity.MAKER
+
+
+# -- what nobody explains ------------------------------------------------------------------------------------
+
+
+def test_a_fill_without_an_execution_is_told_at_the_orders_own_price_after_a_while() -> None:
+    talk = Talk()
+    order_id = talk.place(1)
+    talk.listed(talk.row(order_id, 4))
+    assert talk.after(GRACE - 1).tracker.explain(talk.now) == []
+    told = fill(talk.after(1).tracker.explain(talk.now))
+    assert (told.price, told.qty, told.fill_id) == (450_000, 4, "cum:0-4")
+    assert talk.tracker.explain(talk.now) == []
+
+
+def test_executions_that_come_late_are_counted_towards_it() -> None:
+    talk = Talk()
+    order_id = talk.place(1)
+    talk.listed(talk.row(order_id, 4))
+    told = fill(talk.after(GRACE).tracker.explain(talk.now))
+    assert talk.pending(talk.transfer("0xt1", 1), talk.transfer("0xt2", 3)) == []
+    assert talk.traded(talk.trade(7, "0xt1", 1)) == []
+    settled = fate(talk.traded(talk.trade(8, "0xt2", 3)))
+    assert (settled.fill_id, settled.status) == (told.fill_id, SETTLED)
+
+
+def test_a_fill_whose_halves_have_two_fates_stays_open() -> None:
+    talk = Talk()
+    order_id = talk.place(1)
+    talk.listed(talk.row(order_id, 4))
+    talk.after(GRACE).tracker.explain(talk.now)
+    assert talk.traded(talk.trade(7, "0xt1", 1)) == []
+    assert talk.failed(talk.transfer("0xt2", 3)) == []
+    assert talk.tracker.wants(talk.now).markets == (MARKET,)
+
+
+def test_a_count_that_goes_back_is_counted_and_ignored() -> None:
+    talk = Talk()
+    order_id = talk.place(1)
+    talk.listed(talk.row(order_id, 4))
+    talk.pending(talk.transfer("0xt1", 4))
+    assert talk.listed(talk.row(order_id, 3)) == []
+    assert talk.tracker.went_back == 1
+    assert talk.listed(talk.row(order_id, 4)) == []
+
+
+def test_a_count_that_goes_back_takes_nothing_back() -> None:
+    talk = Talk()
+    order_id = talk.place(1)
+    talk.listed(talk.row(order_id, 4))
+    talk.listed(talk.row(order_id, 3))
+    assert fill(talk.pending(talk.transfer("0xt1", 4))).qty == 4
+
+
+def test_a_trade_that_was_seen_explains_no_later_fill() -> None:
+    talk = Talk()
+    order_id = talk.place(1)
+    talk.listed(talk.row(order_id, 4))
+    talk.traded(talk.trade(7, "0xt1", 4))
+    assert talk.traded(talk.trade(7, "0xt1", 4)) == []
+    assert talk.listed(talk.row(order_id, 8)) == [], "nobody knows yet what the second four were"
+    told = talk.traded(talk.trade(8, "0xt2", 4), talk.trade(7, "0xt1", 4))
+    assert [type(event) for event in told] == [OrderFilled, SettlementUpdated]
+
+
+def test_twins_of_one_transaction_are_two_fills_with_names_of_their_own() -> None:
+    talk = Talk()
+    order_id = talk.place(1)
+    talk.listed(talk.row(order_id, 4))
+    first = talk.traded(talk.trade(1, "0xt1", 4))[0]
+    talk.listed(talk.row(order_id, 8))
+    second = fill(talk.pending(talk.transfer("0xt1", 4, slot=1)))
+    assert isinstance(first, OrderFilled)
+    assert first.fill_id != second.fill_id
+
+
+def test_of_twins_with_two_fates_one_settles_and_one_is_reversed() -> None:
+    talk = Talk()
+    order_id = talk.place(1)
+    talk.listed(talk.row(order_id, 8))
+    talk.pending(talk.transfer("0xt1", 4), talk.transfer("0xt1", 4, slot=1))
+    # The trade does not say which of the two it is; the failure says that it was the first that failed.
+    settled = fate(talk.traded(talk.trade(7, "0xt1", 4)))
+    reversed_ = fate(talk.failed(talk.transfer("0xt1", 4)))
+    assert (settled.status, reversed_.status) == (SETTLED, REVERSED)
+    assert settled.fill_id != reversed_.fill_id
+
+
+def test_an_overfilled_order_is_told_as_it_is() -> None:
+    talk = Talk()
+    order_id = talk.place(1, qty=10)
+    talk.listed(talk.row(order_id, 12))
+    assert fill(talk.pending(talk.transfer("0xt1", 12))).qty == 12
+
+
+def test_an_order_listed_with_other_terms_is_reported_once() -> None:
+    talk = Talk()
+    order_id = talk.place(1)
+    (gap,) = talk.listed(talk.row(order_id, price=Price(460_000)))
+    assert isinstance(gap, GapDetected)
+    assert gap.market_id == MARKET
+    assert talk.listed(talk.row(order_id, price=Price(460_000))) == []
+
+
+# -- the end of an order -------------------------------------------------------------------------------------
+
+
+def test_an_order_that_vanishes_is_asked_for_and_its_end_is_told() -> None:
+    talk = Talk()
+    order_id = talk.place(1)
+    talk.after(SECOND)
+    assert talk.tracker.vanished((), talk.now) == (order_id,)
+    assert talk.tracker.wants(talk.now).order_hashes == (order_id,)
+    told = talk.tracker.on_order(talk.row(order_id, 0, OrderStatus.CANCELLED), talk.now)
+    assert told == [OrderCancelled(ts=talk.now, order_id=order_id, reason=CancelReason.UNKNOWN)]
+    assert talk.tracker.vanished((), talk.now) == ()
+    assert talk.tracker.wants(talk.now).order_hashes == ()
+
+
+@pytest.mark.parametrize("status", [OrderStatus.EXPIRED, OrderStatus.CANCELLED])
+def test_an_order_gone_after_its_time_has_expired(status: OrderStatus) -> None:
+    talk = Talk()
+    order_id = talk.place(1)
+    talk.after(90 * SECOND)
+    assert talk.tracker.on_order(talk.row(order_id, 0, status), talk.now) == [
+        OrderExpired(ts=talk.now, order_id=order_id)
+    ]
+
+
+def test_a_vanished_order_that_was_filled_has_its_last_fill_and_no_other_end() -> None:
+    talk = Talk()
+    order_id = talk.place(1)
+    talk.pending(talk.transfer("0xt1", 10))
+    told = talk.tracker.on_order(talk.row(order_id, 10, OrderStatus.FILLED), talk.now)
+    assert fill(told).qty == 10
+    assert talk.tracker.orders == {}
+    assert talk.tracker.is_own(order_id)
+
+
+def test_a_cancelled_order_is_asked_for_what_was_filled_before() -> None:
+    talk = Talk()
+    order_id = talk.place(1)
+    talk.tracker.removed(order_id, talk.now)
+    assert talk.tracker.wants(talk.now).order_hashes == (order_id,)
+    talk.pending(talk.transfer("0xt1", 4))
+    told = talk.tracker.on_order(talk.row(order_id, 4, OrderStatus.CANCELLED), talk.now)
+    assert fill(told).qty == 4
+
+
+def test_an_order_that_was_cancelled_and_is_listed_all_the_same_is_ours_again() -> None:
+    talk = Talk()
+    order_id = talk.place(1)
+    talk.tracker.removed(order_id, talk.now)
+    talk.after(SECOND).listed(talk.row(order_id))
+    assert talk.tracker.own_qty(MARKET, Outcome.YES, Side.BUY, Price(450_000)) == 10
+    assert talk.tracker.wants(talk.now).order_hashes == ()
+
+
+def test_a_finished_order_that_is_listed_again_is_followed_again() -> None:
+    talk = Talk()
+    order_id = talk.place(1)
+    talk.tracker.on_order(talk.row(order_id, 0, OrderStatus.CANCELLED), talk.now)
+    talk.listed(talk.row(order_id, 3))
+    assert fill(talk.pending(talk.transfer("0xt1", 3))).order_id == order_id
+
+
+def test_whoever_cancels_a_finished_order_is_told_its_end_again() -> None:
+    talk = Talk()
+    order_id = talk.place(1)
+    talk.tracker.removed(order_id, talk.now)
+    assert talk.tracker.on_order(talk.row(order_id, 0, OrderStatus.CANCELLED), talk.now) == []
+    talk.tracker.doubted(order_id, talk.now)
+    assert talk.tracker.wants(talk.now).order_hashes == (order_id,)
+    (told,) = talk.tracker.on_order(talk.row(order_id, 0, OrderStatus.CANCELLED), talk.now)
+    assert isinstance(told, OrderCancelled)
+
+
+def test_an_order_whose_answer_was_lost_is_accepted_when_its_row_is_found() -> None:
+    talk = Talk()
+    order_id = talk.place(1, accepted=False)
+    talk.tracker.doubted(order_id, talk.now)
+    talk.tracker.on_no_order(order_id, talk.now)
+    assert talk.tracker.wants(talk.now).order_hashes == (order_id,), "just placed, not found is no news"
+    told = talk.tracker.on_order(talk.row(order_id), talk.now)
+    assert told == [OrderAccepted(ts=talk.now, order_id=order_id)]
+    assert talk.tracker.wants(talk.now).order_hashes == ()
+
+
+def test_an_order_that_never_arrived_is_not_asked_for_for_ever() -> None:
+    talk = Talk()
+    order_id = talk.place(1, accepted=False)
+    talk.tracker.doubted(order_id, talk.now)
+    talk.after(DOUBT)
+    talk.tracker.on_no_order(order_id, talk.now)
+    assert talk.tracker.wants(talk.now).order_hashes == ()
+    assert not talk.tracker.orders[order_id].is_lost
+
+
+def forgotten(talk: Talk, order_id: OrderId) -> None:
+    """The exchange has not known the order for as long as that may be a lag."""
+    talk.after(SECOND)
+    talk.tracker.vanished((), talk.now)
+    talk.after(DOUBT)
+    talk.tracker.on_no_order(order_id, talk.now)
+    assert talk.tracker.orders[order_id].is_lost
+
+
+def test_fills_of_an_order_that_the_exchange_has_forgotten_are_known_from_trades() -> None:
+    talk = Talk()
+    order_id = talk.place(1)
+    forgotten(talk, order_id)
+    assert talk.pending(talk.transfer("0xt1", 10)) == []
+    told = fill(talk.after(2 * GRACE).pending(talk.transfer("0xt1", 10)))
+    assert (told.order_id, told.qty) == (order_id, 10)
+
+
+def test_a_forgotten_order_gets_nothing_that_may_be_anothers() -> None:
+    talk = Talk()
+    order_id = talk.place(1)
+    forgotten(talk, order_id)
+    other = talk.place(2)
+    row = talk.transfer("0xt1", 10)
+    assert talk.pending(row) == []
+    assert talk.after(3 * GRACE).pending(row) == []
+    assert fill(talk.listed(talk.row(other, 10))).order_id == other
+
+
+# -- names ---------------------------------------------------------------------------------------------------
+
+
+def test_an_order_that_the_exchange_calls_otherwise_is_ours_under_both_names() -> None:
+    talk = Talk()
+    order_id = talk.place(1, accepted=False)
+    talk.tracker.accepted(order_id, Placed(order_hash=name(99), is_matched=False))
+    assert talk.tracker.renamed == 1
+    assert talk.tracker.hash_of(order_id) == name(99)
+    assert talk.tracker.is_own(name(99))
+    assert talk.tracker.is_own(order_id)
+    (read,) = talk.tracker.on_open_orders((talk.row(order_id, order_hash=name(99)),), talk.now, talk.now)
+    assert isinstance(read, OpenOrdersRead)
+    assert [line.order_id for line in read.orders] == [order_id]
+
+
+def test_an_order_of_unknown_name_is_recognised_by_its_nonce() -> None:
+    talk = Talk()
+    order_id = talk.place(1, accepted=False)
+    (read,) = talk.tracker.on_open_orders((talk.row(order_id, order_hash=name(99)),), talk.now, talk.now)
+    assert isinstance(read, OpenOrdersRead)
+    assert [line.order_id for line in read.orders] == [order_id]
+
+
+def test_orders_of_ours_that_we_did_not_send_are_told_as_they_are() -> None:
+    talk = Talk()
+    order_id = talk.place(1)
+    foreign = talk.row(order_id, order_hash=name(50), nonce=50)
+    somebodys = talk.row(order_id, order_hash=name(51), nonce=51, trader=THEM)
+    (read,) = talk.tracker.on_open_orders((foreign, somebodys), talk.now, talk.now)
+    assert isinstance(read, OpenOrdersRead)
+    assert [line.order_id for line in read.orders] == [name(50)]
+
+
+def test_a_refused_order_stays_ours_in_every_book() -> None:
+    talk = Talk()
+    order_id = talk.place(1, accepted=False)
+    talk.tracker.refused(order_id)
+    assert talk.tracker.is_own(order_id)
+    assert talk.tracker.own_qty(MARKET, Outcome.YES, Side.BUY, Price(450_000)) == 0
+
+
+# -- hints and transactions ----------------------------------------------------------------------------------
+
+
+def test_a_book_that_lacks_our_order_hints_at_a_fill() -> None:
+    talk = Talk()
+    order_id = talk.place(1)
+
+    def seen(*entries: wire.Entry) -> bool:
+        book = wire.Book(market_id=MARKET, bids=entries, asks=(), last_update=1)
+        return talk.tracker.is_suspicious(wire.StreamBook(book=book))
+
+    whole = wire.Entry(Price(450_000), Qty(10), order_id)
+    assert not seen(whole)
+    assert seen()
+    assert seen(whole._replace(qty=Qty(6)))
+    assert not seen(wire.Entry(Price(450_000), Qty(6), None)), "levels do not say whose they are"
+    talk.tracker.removed(order_id, talk.now)
+    assert not seen()
+
+
+def test_a_trade_or_a_cancel_of_ours_hints_at_a_fill() -> None:
+    talk = Talk()
+    order_id = talk.place(1)
+    assert talk.tracker.is_suspicious(wire.StreamTrade(trade=talk.trade(7, "", 4)))
+    theirs = msgspec.structs.replace(talk.trade(7, "", 4), buyer=THEM)
+    assert not talk.tracker.is_suspicious(wire.StreamTrade(trade=theirs))
+    assert talk.tracker.is_suspicious(wire.StreamCancel(market_id=MARKET, order_hash=order_id))
+    assert not talk.tracker.is_suspicious(wire.StreamCancel(market_id=MARKET, order_hash=name(9)))
+    assert not talk.tracker.is_suspicious(wire.StreamOther(type="news"))
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [
+        (TxStatus.CONFIRMED, SETTLED),
+        (TxStatus.FAILED, REVERSED),
+        (TxStatus.PENDING, None),
+        (TxStatus.UNKNOWN, None),
+    ],
+)
+def test_an_execution_that_is_in_no_list_is_asked_for_by_its_transaction(
+    status: TxStatus, expected: SettlementStatus | None
+) -> None:
+    talk = Talk()
+    order_id = talk.place(1)
+    talk.listed(talk.row(order_id, 4))
+    talk.pending(talk.transfer("0xt1", 4))
+    assert talk.after(LOST_AFTER).tracker.wants(talk.now).transactions == (), "it is in a list"
+    talk.pending()
+    assert talk.tracker.wants(talk.now).transactions == ("0xt1",)
+    told = talk.tracker.on_transaction("0xt1", status, talk.now)
+    assert (fate(told).status if told else None) is expected
+    assert talk.tracker.wants(talk.now).transactions == ()
+
+
+def test_a_retired_market_is_forgotten() -> None:
+    talk = Talk()
+    order_id = talk.place(1)
+    talk.listed(talk.row(order_id, 4))
+    talk.pending(talk.transfer("0xt1", 4))
+    talk.tracker.retire(MARKET)
+    assert talk.tracker.wants(talk.now).markets == ()
