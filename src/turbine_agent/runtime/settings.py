@@ -440,7 +440,7 @@ class LoopSettings(msgspec.Struct, frozen=True, kw_only=True):
         Decimal,
         Number("0", "600", "seconds"),
         "How long a cancelled or expired order still counts as if it could fill: a report may be on its way.",
-    ] = Decimal(3)
+    ] = Decimal(5)
     claim_interval_s: Annotated[
         Decimal,
         Number("1", "3600", "seconds"),
