@@ -120,6 +120,9 @@ _BLOCKING: Final = {
 }
 
 
+_MISMATCHES: Final = (Halt.POSITION_MISMATCH, Halt.BALANCE_MISMATCH)
+
+
 class HaltNote(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Since when, and what exactly."""
 
@@ -148,8 +151,6 @@ class Agent:
         self.denied: dict[Reason, int] = {}
         """Drafts that risk denied, by reason."""
         self.placed = 0
-        self.cancelled = 0
-        """Orders that left the book by a cancel."""
         self.violations: list[str] = []
         self._strategy = strategy if strategy is not None else StrategyEngine()
         self._execution = ExecutionEngine(params.execution, params.loop.ack_timeout_ns)
@@ -163,9 +164,16 @@ class Agent:
         self._reconciled_ts = Nanos(0)
         self._reconcile_count = 0
         self._claimed_ts = Nanos(0)
-        self._claim_asked: dict[MarketId, Nanos] = {}
+        self._watched: dict[MarketId, None] = {}
+        """Markets that were opened and not yet left."""
         self._book_asked: dict[MarketId, Nanos] = {}
         self._mismatches = 0
+        self._is_awake = False
+
+    @property
+    def cancelled(self) -> int:
+        """Orders that left the book by a cancel."""
+        return self.store.cancelled_count
 
     # -- the one entrance ----------------------------------------------------------------------------------
 
@@ -181,6 +189,9 @@ class Agent:
             self.risk.watch_exposure(self.store)
         if is_weighty and self.params.loop.check_invariants:
             self._check_invariants()
+        if not self._is_awake:
+            self._is_awake = True
+            self._emit(WakeAt(at=Nanos(self.store.now + self.params.loop.tick_interval_ns)))
         return self._out
 
     def close(self) -> None:
@@ -202,28 +213,27 @@ class Agent:
             case (
                 OrderAccepted(order_id=order_id)
                 | OrderRejected(order_id=order_id)
+                | OrderCancelled(order_id=order_id)
                 | OrderExpired(order_id=order_id)
                 | OrderFilled(order_id=order_id)
                 | SubmitUnknown(order_id=order_id)
                 | CancelUnknown(order_id=order_id)
             ):
                 self._on_order(order_id)
-            case OrderCancelled(order_id=order_id):
-                self.cancelled += 1
-                self._on_order(order_id)
             case OpenOrdersRead():
                 self._decide_all()
                 self._progress()
             case PositionsRead() | BalanceRead():
                 self._progress()
-            case SettlementUpdated() | Claimed():
+            case SettlementUpdated():
                 pass
+            case Claimed(payout=payout):
+                if not payout:
+                    self._emit(ReadPositions())
             case MarketOpened(market=market):
                 self._on_opened(market.market_id)
-            case MarketClosed(market_id=market_id):
+            case MarketClosed(market_id=market_id) | MarketResolved(market_id=market_id):
                 self._on_closed(market_id)
-            case MarketResolved():
-                pass
             case FeedConnected():
                 self._on_connected()
             case FeedLost(detail=detail):
@@ -251,17 +261,21 @@ class Agent:
         if market_id not in self.store.markets or market_id in self.uptimes:
             return
         self.uptimes[market_id] = Uptime(self.store.now)
+        self._watched[market_id] = None
         if self.store.is_connected:
             self._emit(Subscribe(market_id=market_id))
             self._book_asked[market_id] = self.store.now
         self._decide(self.store.markets[market_id])
 
     def _on_closed(self, market_id: MarketId) -> None:
-        state = self.store.markets.get(market_id)
-        if state is None:
+        """Leave a market once, when its close is told or its resolution, whichever comes first."""
+        if market_id not in self._watched:
             return
+        del self._watched[market_id]
         self.uptimes[market_id].close(self.store.now)
-        self._decide(state)
+        state = self.store.markets.get(market_id)
+        if state is not None:
+            self._decide(state)
         self._emit(Unsubscribe(market_id=market_id))
         self._strategy.forget(market_id)
         self.risk.forget(market_id)
@@ -275,7 +289,6 @@ class Agent:
         if self.state is AgentState.STARTING:
             self._cancel_all()
             self._start_sync()
-            self._emit(WakeAt(at=Nanos(self.store.now + self.params.loop.tick_interval_ns)))
         elif self.state in (AgentState.SYNCING, AgentState.QUOTING, AgentState.REDUCE_ONLY):
             # The stream was replaced without our being told of a loss: what was sent between is gone.
             self._halt(Halt.FEED_LOST, "the stream was connected anew")
@@ -292,7 +305,7 @@ class Agent:
         self._emit(ReadOpenOrders())
         self._emit(ReadPositions())
         for state in self.store.markets.values():
-            if state.phase is Phase.OPEN and state.books[Outcome.YES].confirmed_ts <= self._sync_ts:
+            if self._has_book(state) and state.books[Outcome.YES].confirmed_ts <= self._sync_ts:
                 self._ask_book(state)
 
     def _progress(self) -> None:
@@ -323,7 +336,7 @@ class Agent:
         if not is_proven:
             self._cancel_all()
             self._emit(ReadOpenOrders())
-        if Halt.POSITION_MISMATCH in self.halts or Halt.BALANCE_MISMATCH in self.halts:
+        if any(halt in self.halts for halt in _MISMATCHES):
             self._emit(ReadPositions())
 
     def _is_proven_empty(self) -> bool:
@@ -352,7 +365,7 @@ class Agent:
     def _halt(self, halt: Halt, detail: str) -> None:
         """Stop quoting: cancel everything now, go on when the reason has passed or a person says so."""
         store = self.store
-        if halt in (Halt.POSITION_MISMATCH, Halt.BALANCE_MISMATCH):
+        if halt in _MISMATCHES and not any(other in self.halts for other in _MISMATCHES):
             self._mismatches += 1
         needs_person = halt in LATCHING or self._mismatches >= MISMATCHES_MAX
         if halt not in self.halts:
@@ -391,9 +404,10 @@ class Agent:
 
     def _resume(self) -> None:
         """A person has looked: latched reasons are over, the others still have to pass by themselves."""
+        if Halt.HARD_DRAWDOWN in self.halts:
+            self.store.ledger.restart_drawdown()
         self.halts = {halt: note for halt, note in self.halts.items() if halt not in LATCHING}
         self._mismatches = 0
-        self.store.ledger.restart_drawdown()
         self.state = AgentState.HALTED
         self._progress()
 
@@ -512,7 +526,7 @@ class Agent:
         if now - self._reconciled_ts >= loop.reconcile_interval_ns:
             self._reconcile()
         for state in list(store.markets.values()):
-            if state.phase is Phase.OPEN:
+            if self._has_book(state):
                 self.risk.watch_mid(state, now)
                 self._refresh_book(state)
         self._claim()
@@ -550,6 +564,10 @@ class Agent:
             self._emit(ReadPositions())
         self._reconcile_count += 1
 
+    def _has_book(self, state: MarketState) -> bool:
+        """Is there a book to read? Not past the close, even if nobody has told of it."""
+        return state.phase is Phase.OPEN and self.store.now < state.market.close_ts
+
     def _refresh_book(self, state: MarketState) -> None:
         """Have a quiet book confirmed long before it is stale, and a missing one sent again."""
         book = state.books[Outcome.YES]
@@ -572,12 +590,13 @@ class Agent:
         if now - self._claimed_ts < interval:
             return
         for state in self.store.markets.values():
-            if state.phase is not Phase.RESOLVED or not state.account.claimable():
-                continue
-            asked = self._claim_asked.get(state.market_id)
+            account = state.account
+            if state.phase is not Phase.RESOLVED or account.pending or not account.claimable():
+                continue  # With fills pending the exchange may pay for more than we know to be ours.
+            asked = state.claim_asked_ts
             if asked is not None and now - asked < CLAIM_PATIENCE * interval:
                 continue
-            self._claimed_ts = self._claim_asked[state.market_id] = now
+            self._claimed_ts = now
             self._emit(Claim(market_id=state.market_id))
             return
 
@@ -595,6 +614,8 @@ class Agent:
         self._out.append(command)
 
     def _check_invariants(self) -> None:
+        if Halt.INVARIANT in self.halts:
+            return  # It has been told, and nothing more can be stopped.
         wrong = violated(self.store)
         if wrong:
             self.violations.extend(wrong)

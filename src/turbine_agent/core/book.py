@@ -14,7 +14,11 @@ from typing import Final
 
 from turbine_agent.model.events import Level
 from turbine_agent.model.reasons import Reason
-from turbine_agent.model.units import MICROS, Nanos, Price, Qty
+from turbine_agent.model.units import MICROS, SECOND, Nanos, Price, Qty
+
+RENUMBERED_AFTER: Final = 5 * SECOND
+"""A snapshot with a lower number than the book's was overtaken by newer changes. But if nothing newer has
+come for so long, it is the numbers that began anew."""
 
 MERGED_WITHIN: Final = 10_000
 """A crossed book whose best bid and ask add up to 1 USDC within one cent is YES and NO merged: a maker's YES
@@ -36,8 +40,11 @@ class Book:
         """When the exchange last vouched for this book."""
         self.seq: int | None = None
 
-    def replace(self, bids: Sequence[Level], asks: Sequence[Level], ts: Nanos, seq: int | None) -> None:
-        """Take a snapshot: whatever was known is forgotten."""
+    def replace(self, bids: Sequence[Level], asks: Sequence[Level], ts: Nanos, seq: int | None) -> bool:
+        """Take a snapshot: whatever was known is forgotten. False if it is older than what is known."""
+        is_lower = self.is_synced and seq is not None and self.seq is not None and seq < self.seq
+        if is_lower and ts - self.confirmed_ts < RENUMBERED_AFTER:
+            return False
         self.bids = {price: qty for price, qty in bids if qty}
         self.asks = {price: qty for price, qty in asks if qty}
         self.best_bid = max(self.bids) if self.bids else None
@@ -45,17 +52,22 @@ class Book:
         self.is_synced = True
         self.confirmed_ts = ts
         self.seq = seq
+        return True
 
     def change(self, bids: Sequence[Level], asks: Sequence[Level], ts: Nanos, seq: int | None) -> bool:
         """Take changed levels. False if they do not follow on what is known: then the book is unsynced.
 
-        Changes to an unsynced book are dropped (True): its snapshot is still to come and holds them.
+        Changes to an unsynced book are dropped (True): its snapshot is still to come and holds them. So are
+        those whose number has passed: they came twice, or their snapshot overtook them.
         """
         if not self.is_synced:
             return True
-        if seq is not None and self.seq is not None and seq != self.seq + 1:
-            self.lose_sync()
-            return False
+        if seq is not None and self.seq is not None:
+            if seq <= self.seq:
+                return True
+            if seq > self.seq + 1:
+                self.lose_sync()
+                return False
         self.seq = seq
         self.confirmed_ts = ts
         if bids:

@@ -102,6 +102,7 @@ class MarketAccount:
     """Our books in one market. Cash starts at 0 and is what the market has given (or cost) so far."""
 
     __slots__ = (
+        "_early",
         "_young",
         "_young_net",
         "adverse_pico",
@@ -131,7 +132,11 @@ class MarketAccount:
         self.pending_loss_yes = 0
         self.pending_loss_no = 0
         self.booked: dict[FillKey, SettlementStatus | None] = {}
-        """Every fill ever booked here, None while pending: what makes booking idempotent."""
+        """Every fill ever booked here, None while pending: what makes booking idempotent. Emptied when the
+        market is put away.
+        """
+        self._early: dict[FillKey, SettlementStatus] = {}
+        """What became of fills that we have not been told of yet."""
         self.mark: Price | None = None
         self.winner: Outcome | None = None
         self.buys = 0
@@ -230,12 +235,20 @@ class MarketAccount:
         else:
             self.sells += 1
             self.sold_qty += event.qty
+        early = self._early.pop(key, None)
+        if early is not None:
+            self.settle(key, early)
         return True
 
     def settle(self, key: FillKey, status: SettlementStatus) -> bool:
-        """Make a pending fill final, or undo it. False if it is not pending (told twice, or never booked)."""
+        """Make a pending fill final, or undo it.
+
+        False if it is not pending: told twice, or told before the fill itself, which then settles at once.
+        """
         fill = self.pending.pop(key, None)
         if fill is None:
+            if key not in self.booked:
+                self._early.setdefault(key, status)
             return False
         self.booked[key] = status
         self.pending_loss_yes -= max(0, fill.loss_if(Outcome.YES))
@@ -250,6 +263,17 @@ class MarketAccount:
             # which it settled. The value is the same; from here on the composition is too.
             self.matched.become(self.settled)
         return True
+
+    def recompose(self, sets: int) -> None:
+        """Hold so many complete sets more (or fewer), and as many USDC less: the exchange split, or did not,
+        where we thought otherwise. Worth the same whoever wins.
+        """
+        settled = self.settled
+        settled.cash -= sets
+        settled.yes += sets
+        settled.no += sets
+        if not self.pending:
+            self.matched.become(settled)
 
     def move_mark(self, mark: Price, ts: Nanos, markout_ns: int) -> None:
         """Value holdings at a new mid; the move is young fills' adverse selection and old ones' inventory."""
@@ -288,8 +312,13 @@ class MarketAccount:
 
     @property
     def is_finished(self) -> bool:
-        """Resolved, nothing pending, nothing left to claim: this account never changes again."""
-        return self.winner is not None and not self.pending and not self.claimable()
+        """Resolved, nothing pending or announced, nothing left to claim: this account never changes again."""
+        return self.winner is not None and not (self.pending or self._early or self.claimable())
+
+    def put_away(self) -> None:
+        """Keep the figures and let go of what was kept for changes that cannot come any more."""
+        self.booked = {}
+        self._young.clear()
 
     def _undo(self, key: FillKey, outcome: Outcome, tokens: int, cash: int) -> None:
         before = self.equity_pico
@@ -346,6 +375,7 @@ class Ledger:
     def retire(self, market_id: MarketId) -> None:
         """Fold a finished account into the sums."""
         account = self.live.pop(market_id)
+        account.put_away()
         self._retired_pnl += account.pnl
         self._retired_matched_cash += account.matched.cash
         self._retired_settled_cash += account.settled.cash

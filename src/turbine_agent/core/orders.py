@@ -182,7 +182,7 @@ class Order:
         self.fill_count = 0
         self.sent_ts = ts
         self.changed_ts = ts
-        """When the last report about it came."""
+        """When the last report came that said anything new: a change of state, or that it is on the book."""
         self.cancel_asked_ts: Nanos | None = None
         self.absent_reads = 0
         """Lists of open orders in a row, asked for after it became unknown, that do not have it."""
@@ -210,7 +210,8 @@ class Order:
             ) from error
         if state is OrderState.WORKING and self.cum_qty:
             state = OrderState.PARTIAL
-        self.state = state
-        self.changed_ts = ts
         if state is not OrderState.UNKNOWN:
             self.absent_reads = 0
+        if state is not self.state or state in ON_BOOK:
+            self.changed_ts = ts
+        self.state = state

@@ -18,7 +18,7 @@ import msgspec
 from turbine_agent.core.book import Book, judge
 from turbine_agent.core.ledger import Ledger, MarketAccount
 from turbine_agent.core.orders import Order, OrderState, Report
-from turbine_agent.model.commands import AnyCommand, CancelAll, CancelOrder, PlaceOrder
+from turbine_agent.model.commands import AnyCommand, CancelAll, CancelOrder, Claim, PlaceOrder
 from turbine_agent.model.events import (
     AnyEvent,
     BalanceRead,
@@ -47,9 +47,9 @@ from turbine_agent.model.events import (
     TimerFired,
     TradePrinted,
 )
-from turbine_agent.model.ids import MarketId, OrderId
+from turbine_agent.model.ids import FillId, MarketId, OrderId
 from turbine_agent.model.markets import Market, Outcome, Side
-from turbine_agent.model.orders import FillKey
+from turbine_agent.model.orders import FillKey, OpenOrder, OrderTerms
 from turbine_agent.model.params import AgentParams
 from turbine_agent.model.reasons import Halt, Reason
 from turbine_agent.model.units import MICROS, QTY_MAX, SECOND, Money, Nanos, Price, Qty
@@ -85,6 +85,7 @@ class MarketState:
         "account",
         "book_reason",
         "books",
+        "claim_asked_ts",
         "fading",
         "fair2",
         "is_touch_changed",
@@ -116,6 +117,7 @@ class MarketState:
         self.reject_ts: dict[Side, Nanos] = {}
         """When the exchange last refused an order, by side in YES terms."""
         self.last_settled_ts = Nanos(0)
+        self.claim_asked_ts: Nanos | None = None
         self.winner: Outcome | None = None
 
     @property
@@ -141,12 +143,18 @@ class StateStore:
         self.is_connected = False
         self.last_contact_ts = Nanos(0)
         """When the exchange last gave any sign of life."""
+        self.stream_ts = Nanos(0)
+        """When the stream last showed that it delivers."""
+        self.reconnected_ts: Nanos | None = None
+        """When the stream last came back, from a loss or from hanging; None if it was never away."""
         self.findings: list[Finding] = []
         self.touched: list[Order] = []
         """Orders that the last fact, or a command recorded since, has changed."""
         self.ignored_events = 0
         self.order_count = 0
         self.rejected_count = 0
+        self.cancelled_count = 0
+        """Orders that left the book by a cancel."""
         self.open_orders_asked_ts = Nanos(0)
         """When the question of the latest list of open orders was asked."""
         self.open_orders_listed = 0
@@ -154,10 +162,15 @@ class StateStore:
         self.positions_ok_ts = Nanos(0)
         self.balance_ok_ts = Nanos(0)
         """When the question was asked whose answer last agreed with the ledger."""
+        self._positions_asked_ts = Nanos(0)
+        self._balance_asked_ts = Nanos(0)
         self._holding_doubts: dict[MarketId, tuple[Nanos, int, int]] = {}
         self._cash_doubt: tuple[Nanos, int] | None = None
         self._last_settled_ts = Nanos(0)
-        self._retired_orders: dict[OrderId, None] = {}
+        self._unheard_payouts: dict[MarketId, Money] = {}
+        """Payouts that readings have shown and no answer has told of."""
+        self._retired_orders: dict[OrderId, tuple[FillId, ...]] = {}
+        """Orders of finished markets, with the fills that were booked."""
 
     # -- the first door: facts -----------------------------------------------------------------------------
 
@@ -167,6 +180,11 @@ class StateStore:
         self.touched.clear()
         if not isinstance(event, (TimerFired, OperatorRequested)):
             self.last_contact_ts = event.ts
+        if isinstance(event, (BookDelta, FeedHeartbeat, TradePrinted, FeedConnected)):
+            if self.stream_ts and event.ts - self.stream_ts >= self.params.risk.liveness_ns:
+                # It hung. What it tells first is the oldest of what it held, not the last.
+                self.reconnected_ts = event.ts
+            self.stream_ts = event.ts
         match event:
             case BookDelta():
                 self._on_delta(event)
@@ -207,10 +225,13 @@ class StateStore:
             case Claimed():
                 self._on_claimed(event)
             case FeedConnected():
+                if self.is_connected or self.reconnected_ts is not None:
+                    self.reconnected_ts = event.ts
                 self.is_connected = True
                 self._lose_sync()
             case FeedLost():
                 self.is_connected = False
+                self.reconnected_ts = event.ts
                 self._lose_sync()
             case _:
                 assert_never(event)
@@ -233,6 +254,8 @@ class StateStore:
                 for order in self.living_orders():
                     if scope is None or order.terms.market_id == scope:
                         order.cancel_asked_ts = ts
+            case Claim(market_id=market_id):
+                self.markets[market_id].claim_asked_ts = ts
             case _:
                 pass
 
@@ -249,12 +272,14 @@ class StateStore:
         if state is None or state.phase is not Phase.OPEN:
             self.ignored_events += 1
             return
+        state.is_touch_changed = False
         book = state.books[event.outcome]
         if not _is_sound(event.bids) or not _is_sound(event.asks):
             self._distrust(state, event.outcome)
             return
-        book.replace(event.bids, event.asks, event.ts, event.seq)
-        if event.outcome is Outcome.YES:
+        if not book.replace(event.bids, event.asks, event.ts, event.seq):
+            self.ignored_events += 1
+        elif event.outcome is Outcome.YES:
             self._look_at_touch(state)
 
     def _on_delta(self, event: BookDelta) -> None:
@@ -262,6 +287,7 @@ class StateStore:
         if state is None or state.phase is not Phase.OPEN:
             self.ignored_events += 1
             return
+        state.is_touch_changed = False
         book = state.books[event.outcome]
         if not _is_sound(event.bids) or not _is_sound(event.asks):
             self._distrust(state, event.outcome)
@@ -271,11 +297,10 @@ class StateStore:
             self._find(
                 Halt.GAP, f"book {event.outcome.name} of {event.market_id}: sequence gap at {event.seq}"
             )
-        if event.outcome is Outcome.YES:
-            if (bid, ask) != (book.best_bid, book.best_ask) or not book.is_synced:
-                self._look_at_touch(state)
-            else:
-                state.is_touch_changed = False
+        if event.outcome is Outcome.YES and (
+            (bid, ask) != (book.best_bid, book.best_ask) or not book.is_synced
+        ):
+            self._look_at_touch(state)
 
     def _look_at_touch(self, state: MarketState) -> None:
         state.is_touch_changed = True
@@ -315,13 +340,17 @@ class StateStore:
         if order is None:
             self._find_foreign(order_id, report.value)
             return None
+        was_cancelled = order.state is OrderState.CANCELLED
         order.report(report, self.now)
+        self.cancelled_count += order.state is OrderState.CANCELLED and not was_cancelled
         self._keep(order)
         return order
 
     def _keep(self, order: Order) -> None:
         """File an order where its state now belongs."""
         self.touched.append(order)
+        if not order.is_living and order.changed_ts != self.now:
+            return  # It was gone before, and is told again; its time to fade does not begin anew.
         state = self.markets[order.terms.market_id]
         if order.is_living:
             state.living[order.order_id] = order
@@ -342,12 +371,15 @@ class StateStore:
     def _on_fill(self, event: OrderFilled) -> None:
         order = self.orders.get(event.order_id)
         if order is None:
-            self._find_foreign(event.order_id, f"fill {event.fill_id}")
+            self._find_late_fill(event)
             return
         terms = order.terms
         state = self.markets[terms.market_id]
-        if not state.account.book_fill(terms, event, self.params.loop.markout_ns):
+        account = state.account
+        if not account.book_fill(terms, event, self.params.loop.markout_ns):
             return
+        if FillKey(event.order_id, event.fill_id) not in account.pending:
+            state.last_settled_ts = self._last_settled_ts = self.now  # Its settlement overtook it.
         cum_qty = order.cum_qty + event.qty
         if cum_qty > terms.qty:
             self._find(Halt.CONTRACT_BROKEN, f"order {event.order_id} is filled beyond its size")
@@ -376,7 +408,12 @@ class StateStore:
             order = self.orders.get(line.order_id)
             if order is None:
                 self._find_foreign(line.order_id, f"open in {line.market_id}")
-            elif event.asked_ts > order.changed_ts:
+                continue
+            if not _is_line_of(line, order.terms):
+                self._find(
+                    Halt.CONTRACT_BROKEN, f"order {line.order_id} is listed with other terms than its own"
+                )
+            if event.asked_ts > order.changed_ts:
                 order.report(Report.LISTED, self.now)
                 self._keep(order)
         ack_timeout = self.params.loop.ack_timeout_ns
@@ -388,15 +425,13 @@ class StateStore:
             elif order.state is not OrderState.SENT or event.asked_ts > order.sent_ts + ack_timeout:
                 order.report(Report.LOST, self.now)
                 self._keep(order)
-        self.open_orders_asked_ts = event.asked_ts
-        self.open_orders_listed = len(event.orders)
+        if event.asked_ts >= self.open_orders_asked_ts:
+            self.open_orders_asked_ts = event.asked_ts
+            self.open_orders_listed = len(event.orders)
 
     def _on_timer(self) -> None:
         loop = self.params.loop
-        for state in self.markets.values():
-            if state.fading:
-                late = self.now - loop.late_fill_ns
-                state.fading = {i: o for i, o in state.fading.items() if o.changed_ts > late}
+        self._let_fade()
         for order in self.living_orders():
             if self.now >= order.terms.expires_ts + EXPIRY_MARGIN:
                 order.report(Report.EXPIRED, self.now)
@@ -404,6 +439,21 @@ class StateStore:
             elif order.state is OrderState.SENT and self.now >= order.sent_ts + loop.ack_timeout_ns:
                 order.report(Report.LOST, self.now)
                 self._keep(order)
+        for state in [s for s in self.markets.values() if s.phase is Phase.RESOLVED]:
+            self._retire_if_finished(state)
+
+    def _let_fade(self) -> None:
+        """Let go of orders that left the book so long ago that a fill made before would have been told.
+
+        Only a stream that delivers can tell, so the time in which it was down or hung does not count, and
+        what was missed has as long again after a new connection.
+        """
+        told_ts = self.stream_ts - self.params.loop.late_fill_ns
+        if self.reconnected_ts is not None and self.reconnected_ts > told_ts:
+            return
+        for state in self.markets.values():
+            if state.fading:
+                state.fading = {i: o for i, o in state.fading.items() if o.changed_ts > told_ts}
 
     # -- accounts ------------------------------------------------------------------------------------------
 
@@ -421,37 +471,84 @@ class StateStore:
         """Compare with the ledger's settled tokens.
 
         A settlement or claim may be on its way to us while the exchange already shows it. So a difference is
-        a doubt at first, and a mismatch when a second reading shows the same one with no settlement in
-        between.
+        a doubt at first, and a mismatch when a later reading shows the same one with no settlement in
+        between, unless it explains itself. While the stream is down, and for a moment after, it cannot be
+        more than a doubt.
         """
+        if event.asked_ts < self._positions_asked_ts:
+            self.ignored_events += 1
+            return
+        self._positions_asked_ts = event.asked_ts
         doubts: dict[MarketId, tuple[Nanos, int, int]] = {}
         theirs = {line.market_id: (line.yes, line.no) for line in event.holdings}
         for market_id in (*theirs, *(m for m in self.ledger.live if m not in theirs)):
-            account = self.ledger.accounts.get(market_id)
-            yes, no = theirs.get(market_id, (0, 0))
-            if account is not None:
-                yes, no = yes - account.settled.yes, no - account.settled.no
+            yes, no = self._difference(market_id, *theirs.get(market_id, (0, 0)))
             if yes or no:
-                doubts[market_id] = self._doubt_holding(market_id, event.asked_ts, yes, no)
+                doubt = self._doubt_holding(market_id, event.asked_ts, yes, no)
+                if doubt is not None:
+                    doubts[market_id] = doubt
         self._holding_doubts = doubts
         if not doubts:
             self.positions_ok_ts = event.asked_ts
 
+    def _difference(self, market_id: MarketId, yes: int, no: int) -> tuple[int, int]:
+        """Tokens that the exchange has more than the ledger.
+
+        Losing tokens are worth nothing and may be burned by a claim or stay for ever: they do not count, but
+        for the proof that complete sets make up the difference.
+        """
+        account = self.ledger.accounts.get(market_id)
+        if account is None:
+            return yes, no
+        more_yes, more_no = yes - account.settled.yes, no - account.settled.no
+        if account.winner is None or (more_yes == more_no and market_id in self.ledger.live):
+            return more_yes, more_no
+        return (more_yes, 0) if account.winner is Outcome.YES else (0, more_no)
+
     def _doubt_holding(
         self, market_id: MarketId, asked_ts: Nanos, yes: int, no: int
-    ) -> tuple[Nanos, int, int]:
+    ) -> tuple[Nanos, int, int] | None:
         earlier = self._holding_doubts.get(market_id)
         state = self.markets.get(market_id)
         settled_ts = state.last_settled_ts if state is not None else 0
-        if earlier is None or earlier[1:] != (yes, no) or settled_ts >= earlier[0]:
+        if (
+            earlier is None
+            or earlier[1:] != (yes, no)
+            or settled_ts >= earlier[0]
+            or self._is_catching_up(earlier[0])
+        ):
             return (asked_ts, yes, no)
+        if asked_ts == earlier[0]:
+            return earlier  # The same reading, told twice.
+        if state is not None and self._explain_holding(state, yes, no):
+            return None
         self._find(
             Halt.POSITION_MISMATCH,
             f"the exchange has {yes:+} micro YES and {no:+} micro NO more than the ledger in {market_id}",
         )
         return earlier
 
+    def _explain_holding(self, state: MarketState, yes: int, no: int) -> bool:
+        """Book a difference that can mean one thing only. The balance shows whether it did."""
+        account = state.account
+        payout = account.claimable()
+        if payout and (yes, no)[account.winner or Outcome.YES] == -payout:
+            # The winning tokens are gone: they were paid for, and the answer to the claim was lost.
+            account.pay_out(payout)
+            self._unheard_payouts[state.market_id] = payout
+        elif yes == no:
+            account.recompose(yes)
+        else:
+            return False
+        state.last_settled_ts = self._last_settled_ts = self.now
+        self._retire_if_finished(state)
+        return True
+
     def _on_balance(self, event: BalanceRead) -> None:
+        if event.asked_ts < self._balance_asked_ts:
+            self.ignored_events += 1
+            return
+        self._balance_asked_ts = event.asked_ts
         if self.ledger.initial_cash is None:
             self.ledger.initial_cash = event.cash
         difference = event.cash - self.ledger.settled_cash
@@ -459,12 +556,24 @@ class StateStore:
         if not difference:
             self._cash_doubt = None
             self.balance_ok_ts = event.asked_ts
-        elif doubt is None or doubt[1] != difference or self._last_settled_ts >= doubt[0]:
+        elif (
+            doubt is None
+            or doubt[1] != difference
+            or self._last_settled_ts >= doubt[0]
+            or self._is_catching_up(doubt[0])
+        ):
             self._cash_doubt = (event.asked_ts, difference)
-        else:
+        elif event.asked_ts > doubt[0]:
             self._find(
                 Halt.BALANCE_MISMATCH, f"the exchange shows {difference:+} micro-USDC more than the ledger"
             )
+
+    def _is_catching_up(self, asked_ts: Nanos) -> bool:
+        """May what a reading of that time showed be news that the stream was too broken to tell?"""
+        if not self.is_connected:
+            return True
+        back_ts = self.reconnected_ts
+        return back_ts is not None and asked_ts < back_ts + self.params.loop.late_fill_ns
 
     # -- markets -------------------------------------------------------------------------------------------
 
@@ -498,6 +607,9 @@ class StateStore:
         self._retire_if_finished(state)
 
     def _on_claimed(self, event: Claimed) -> None:
+        if event.payout and event.payout == self._unheard_payouts.get(event.market_id):
+            del self._unheard_payouts[event.market_id]  # It has come after all, and is booked already.
+            return
         state = self.markets.get(event.market_id)
         if state is None:
             if event.payout:
@@ -505,6 +617,8 @@ class StateStore:
                     Halt.CONTRACT_BROKEN, f"{event.market_id} paid {event.payout} micro-USDC for nothing"
                 )
             return
+        if not event.payout:
+            return  # Not payable yet, or paid for before and not told: the next readings show which.
         state.last_settled_ts = self._last_settled_ts = self.now
         if not state.account.pay_out(event.payout):
             self._find(
@@ -517,11 +631,14 @@ class StateStore:
         if not state.account.is_finished or state.living:
             return
         market_id = state.market_id
+        fills: dict[OrderId, list[FillId]] = {}
+        for key in state.account.booked:
+            fills.setdefault(key.order_id, []).append(key.fill_id)
         self.ledger.retire(market_id)
         del self.markets[market_id]
         for order_id in [i for i, order in self.orders.items() if order.terms.market_id == market_id]:
             del self.orders[order_id]
-            self._retired_orders[order_id] = None
+            self._retired_orders[order_id] = tuple(fills.get(order_id, ()))
         while len(self._retired_orders) > RETIRED_ORDERS_MAX:
             del self._retired_orders[next(iter(self._retired_orders))]
 
@@ -531,6 +648,17 @@ class StateStore:
         else:
             self._find(Halt.FOREIGN_ORDER, f"{what}: order {order_id} is not ours")
 
+    def _find_late_fill(self, event: OrderFilled) -> None:
+        """A fill of no order that can still change: told again, or told too late to be booked, or foreign."""
+        known = self._retired_orders.get(event.order_id)
+        if known is None or event.fill_id in known:
+            self._find_foreign(event.order_id, f"fill {event.fill_id}")
+        else:
+            self._find(
+                Halt.CONTRACT_BROKEN,
+                f"fill {event.fill_id} of order {event.order_id} came when its market was finished and paid",
+            )
+
     def _find(self, halt: Halt, detail: str) -> None:
         self.findings.append(Finding(halt=halt, detail=detail))
 
@@ -538,6 +666,16 @@ class StateStore:
 def available_cash(ledger: Ledger) -> Money:
     """Cash that is surely ours to spend: the smaller of matched and settled."""
     return min(ledger.matched_cash, ledger.settled_cash)
+
+
+def _is_line_of(line: OpenOrder, terms: OrderTerms) -> bool:
+    return (
+        line.market_id == terms.market_id
+        and line.outcome is terms.outcome
+        and line.side is terms.side
+        and line.price == terms.price
+        and line.qty == terms.qty
+    )
 
 
 def _is_sound(levels: tuple[Level, ...]) -> bool:

@@ -5,7 +5,7 @@ PlaceOrder can be made only from one, so that nothing reaches the exchange aroun
 
 Rules of the house. Every limit counts what is working, in flight and of unknown fate as if it were filled,
 and what left the book a moment ago as if it had been. No limit on loss or inventory refuses an order that
-does not raise the worst case: getting out is always allowed. Cancels are not reviewed: they are legal in
+raises neither winner's loss beyond it: getting out is always allowed. Cancels are not reviewed: they are legal in
 every state.
 """
 
@@ -181,9 +181,11 @@ class RiskEngine:
         if_yes, if_no = market_losses(state, fee_ppm)
         more_yes, more_no = draft_losses(draft, fee_ppm)
         after = worst_of(state, (if_yes + more_yes, if_no + more_no))
-        if after > worst_of(state, (if_yes, if_no)):
-            if after > limits.max_market_loss:
+        # Each winner by itself: a limit that is passed on one side leaves no more room on the other.
+        for more, loss in ((more_yes, if_yes + more_yes), (more_no, if_no + more_no)):
+            if more and loss > limits.max_market_loss:
                 return Reason.MARKET_LOSS_LIMIT
+        if after > worst_of(state, (if_yes, if_no)):
             others = [other for other in store.markets.values() if other is not state]
             if after + sum(market_worst_case(o, fee_ppm) for o in others) > limits.max_portfolio_exposure:
                 return Reason.PORTFOLIO_LIMIT
