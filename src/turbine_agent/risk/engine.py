@@ -5,8 +5,8 @@ PlaceOrder can be made only from one, so that nothing reaches the exchange aroun
 
 Rules of the house. Every limit counts what is working, in flight and of unknown fate as if it were filled,
 and what left the book a moment ago as if it had been. No limit on loss or inventory refuses an order that
-raises neither winner's loss beyond it: getting out is always allowed. Cancels are not reviewed: they are legal in
-every state.
+raises neither winner's loss beyond it: getting out is always allowed. Cancels are not reviewed: they are
+legal in every state.
 """
 
 from __future__ import annotations
