@@ -439,7 +439,7 @@ class Agent:
         wants = {1: decision.bid_reason, -1: decision.ask_reason}
         for draft in plan.drafts:
             direction = yes_direction(draft.outcome, draft.side)
-            rejected_ts = state.reject_ts.get(draft.side)
+            rejected_ts = state.reject_ts.get(direction)
             if rejected_ts is not None and self.store.now - rejected_ts < REJECT_PAUSE:
                 wants[direction] = Reason.REJECTED
                 continue

@@ -48,7 +48,7 @@ from turbine_agent.model.events import (
     TradePrinted,
 )
 from turbine_agent.model.ids import FillId, MarketId, OrderId
-from turbine_agent.model.markets import Market, Outcome, Side
+from turbine_agent.model.markets import Market, Outcome, Side, yes_direction
 from turbine_agent.model.orders import FillKey, OpenOrder, OrderTerms
 from turbine_agent.model.params import AgentParams
 from turbine_agent.model.reasons import Halt, Reason
@@ -114,8 +114,8 @@ class MarketState:
         """
         self.is_touch_changed = False
         """The last applied event changed the touch of the YES book."""
-        self.reject_ts: dict[Side, Nanos] = {}
-        """When the exchange last refused an order, by side in YES terms."""
+        self.reject_ts: dict[int, Nanos] = {}
+        """When the exchange last refused an order, by direction: +1 adds to YES minus NO, -1 takes away."""
         self.last_settled_ts = Nanos(0)
         self.claim_asked_ts: Nanos | None = None
         self.winner: Outcome | None = None
@@ -366,7 +366,8 @@ class StateStore:
         order = self._report(order_id, Report.REJECTED)
         if order is not None:
             self.rejected_count += 1
-            self.markets[order.terms.market_id].reject_ts[order.terms.side] = self.now
+            direction = yes_direction(order.terms.outcome, order.terms.side)
+            self.markets[order.terms.market_id].reject_ts[direction] = self.now
 
     def _on_fill(self, event: OrderFilled) -> None:
         order = self.orders.get(event.order_id)

@@ -15,9 +15,14 @@ What a venue owes the core (the conformance suite checks each of these against e
   A fill may be reported before the acceptance, and after a cancellation.
 * Every CancelOrder of a working order ends in OrderCancelled, OrderFilled, OrderExpired or CancelUnknown.
   "Not found" is CancelUnknown: it proves nothing.
-* Every ReadOpenOrders, every ReadPositions and every ReadBook of a market that was announced is answered, or the
-  connection is reported lost.
+* Every ReadOpenOrders, every ReadPositions and every ReadBook of a market that was announced is answered, or
+  the connection is reported lost. A question whose answer was lost is asked again by the core.
+* A snapshot is never older than the changes that came before it.
 * Each fill has an id that no other fill of that order has, and is settled or reversed exactly once.
+* What happened while the connection was down (fills, settlements, market news) is told soon after it is back:
+  within `late_fill_s`, because for so long the core reckons with it. A stream that hangs is reported lost
+  within seconds.
+* A payout is told once.
 * WakeAt is honoured: TimerFired comes at that instant or later, never earlier.
 """
 
