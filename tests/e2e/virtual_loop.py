@@ -4,9 +4,9 @@ When every socket has been served and nothing is left to do but wait for a timer
 that timer. A conversation of hours over loopback takes as long as its computing does, and a time-out of ten
 seconds costs nothing.
 
-It rests on both ends of every connection being served by this one loop, and on loopback delivering at once: what
-was sent can be read before the loop looks again. Where that does not hold, time-outs come too early, and tests
-fail rather than pass. Nothing may wait in a thread.
+It rests on both ends of every connection being served by this one loop, and on loopback delivering at once:
+what was sent can be read before the loop looks again. Where that does not hold, time-outs come too early, and
+tests fail rather than pass. Nothing may wait in a thread.
 """
 
 from __future__ import annotations
@@ -16,7 +16,10 @@ import selectors
 import time
 from collections.abc import Mapping
 from selectors import SelectorKey
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from _typeshed import FileDescriptorLike
 
 STEP_S = 1e-6
 """So far beyond its instant a timer fires: a clock that counts nanoseconds has surely passed it then."""
@@ -32,11 +35,14 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def __init__(self, limit_s: float) -> None:
         self._jumping = _JumpingSelector(limit_s)
         super().__init__(self._jumping)
-        self._clock_resolution = 0.0
 
     def time(self) -> float:
         """Seconds since the loop was made."""
         return self._jumping.now
+
+    def sockets(self) -> list[Any]:
+        """What is being listened to."""
+        return [key.fileobj for key in self._jumping.get_map().values()]
 
 
 class _JumpingSelector(selectors.BaseSelector):
@@ -49,23 +55,23 @@ class _JumpingSelector(selectors.BaseSelector):
         self._limit_s = limit_s
 
     def select(self, timeout: float | None = None) -> list[tuple[SelectorKey, int]]:
+        if time.monotonic() > self._deadline:
+            raise StuckError(f"not done after {self._limit_s} s")
         ready = self._inner.select(0)
         if ready or (timeout is not None and timeout <= 0):
             return ready
-        if time.monotonic() > self._deadline:
-            raise StuckError(f"not done after {self._limit_s} s")
         if timeout is None:
             raise StuckError("nothing will ever happen again")
         self.now += timeout + STEP_S
         return []
 
-    def register(self, fileobj: Any, events: int, data: Any = None) -> SelectorKey:
+    def register(self, fileobj: FileDescriptorLike, events: int, data: object = None) -> SelectorKey:
         return self._inner.register(fileobj, events, data)
 
-    def unregister(self, fileobj: Any) -> SelectorKey:
+    def unregister(self, fileobj: FileDescriptorLike) -> SelectorKey:
         return self._inner.unregister(fileobj)
 
-    def modify(self, fileobj: Any, events: int, data: Any = None) -> SelectorKey:
+    def modify(self, fileobj: FileDescriptorLike, events: int, data: object = None) -> SelectorKey:
         return self._inner.modify(fileobj, events, data)
 
     def close(self) -> None:

@@ -2,9 +2,9 @@
 
     agent ── driver ── TurbineClient ──sockets── ExchangeServer ── simulated exchange
 
-The exchange's clock and the adapter's are the loop's (`virtual_loop`). Requests and answers travel as long as they
-do in the simulator. A test says what goes wrong and waits, in the exchange's time, for what should come of it;
-after every event both sides are compared, as far as that is possible while something is on its way.
+The exchange's clock and the adapter's are the loop's (`virtual_loop`). Requests and answers travel as long as
+they do in the simulator. A test says what goes wrong and waits, in the exchange's time, for what should come
+of it; after every event both sides are compared, as far as that is possible while something is on its way.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from random import Random
-from typing import Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 from tests.e2e.virtual_loop import VirtualLoop
@@ -24,7 +24,7 @@ from turbine_agent.exchange.turbine.client import ClientConfig, TurbineClient
 from turbine_agent.exchange.turbine.outcome import Done
 from turbine_agent.exchange.turbine.signing import LocalSigner, TokenMinter, wallet_secret
 from turbine_agent.model.commands import RaiseAlert
-from turbine_agent.model.events import AnyEvent
+from turbine_agent.model.events import AnyEvent, Event
 from turbine_agent.model.ids import OrderId
 from turbine_agent.model.markets import Outcome, Side
 from turbine_agent.model.params import AgentParams
@@ -35,7 +35,7 @@ from turbine_agent.runtime.live import Ending, drive_live
 from turbine_agent.runtime.serve import ExchangeServer
 from turbine_agent.simulation.flow import HOUSE
 from turbine_agent.simulation.latency import Latency, LatencyParams
-from turbine_agent.simulation.server.records import MarketEntry, OrderRecord, OrderStatus
+from turbine_agent.simulation.server.records import MarketEntry, OrderRecord
 from turbine_agent.simulation.server.stream import CUT
 from turbine_agent.simulation.server.switches import Switches
 
@@ -43,6 +43,11 @@ OPEN: Final = Nanos(1_769_904_000 * SECOND)
 """When the first market opens: a quarter of an hour."""
 
 KEY: Final = "ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80"
+E = TypeVar("E", bound=Event)
+
+TAKER_FEE_PPM: Final = 10_000
+"""What the served exchange takes."""
+
 FAREWELL: Final = 60 * SECOND
 
 
@@ -60,7 +65,8 @@ class Wire:
         """Differences that no message on its way can explain."""
         self.events: list[AnyEvent] = []
         """What the agent has heard, if it is kept."""
-        self.ending: Ending | None = None
+        self.orders_max = 2
+        """Orders of full size that may be on one side of a book: one, and the one that replaces it."""
         self._is_over = False
         self._waits: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
         self._run: asyncio.Task[Ending] | None = None
@@ -84,8 +90,7 @@ class Wire:
         """Leave in order."""
         self._is_over = True
         assert self._run is not None
-        self.ending = await self._run
-        return self.ending
+        return await self._run
 
     def abandon(self) -> None:
         """A test has failed: let its own words be heard, not those of a task that nobody waits for."""
@@ -93,11 +98,12 @@ class Wire:
             self._run.cancel()
 
     async def until(self, such: Callable[[], bool], within_s: float) -> None:
-        """Go on until something is so. AssertionError if it is not within so many seconds of the exchange's."""
+        """Go on until something is so. AssertionError if it is not in so many seconds of the exchange's."""
         assert self._run is not None
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waits.append((such, future))
-        await asyncio.wait({future, self._run}, timeout=within_s, return_when=asyncio.FIRST_COMPLETED)
+        ends: tuple[asyncio.Future[Any], ...] = (future, self._run)
+        await asyncio.wait(ends, timeout=within_s, return_when=asyncio.FIRST_COMPLETED)
         if self._run.done():
             self._run.result()
         assert future.done(), f"not within {within_s} s: {self.picture()}"
@@ -107,7 +113,7 @@ class Wire:
         end = self.now + int(seconds * SECOND)
         await self.until(lambda: self.now >= end, seconds + 5)
 
-    def _observe(self, event: AnyEvent) -> None:
+    def _observe(self, _: AnyEvent) -> None:
         agent = self.agent
         if agent.violations:
             self.wrong.extend(agent.violations)
@@ -115,7 +121,7 @@ class Wire:
             order = agent.store.orders.get(record.order_id)
             if order is None:
                 self.wrong.append(f"order {record.order_id} works and the agent does not know of it")
-        if self.is_double() and not any("on one side" in line for line in self.wrong):
+        if self.is_crowded() and not any("on one side" in line for line in self.wrong):
             self.wrong.append(f"too much of ours on one side: {self.picture()}")
         due = [wait for wait in self._waits if wait[0]()]
         for wait in due:
@@ -151,8 +157,8 @@ class Wire:
         return list(self.server.exchange.orders.open_of(self.address))
 
     def is_quoting(self) -> bool:
-        """Is there an order of ours on the exchange, and does the agent mean it?"""
-        return self.state is AgentState.QUOTING and any(r.status is OrderStatus.OPEN for r in self.working())
+        """Does the agent quote, and are both its sides on the exchange's books?"""
+        return self.state is AgentState.QUOTING and {Side.BUY, Side.SELL} <= {r.side for r in self.working()}
 
     def strikes(self, name: str) -> int:
         return self.server.exchange.faults.struck[name]
@@ -162,33 +168,42 @@ class Wire:
         for word in words:
             self.server.exchange.faults.ask(word)
 
-    def halted_for(self, name: str) -> int:
-        """How often the agent has halted for a reason."""
-        return sum(count for halt, count in self.agent.halt_counts.items() if halt.value == name)
+    def halts(self) -> set[str]:
+        """All reasons for which the agent has ever halted."""
+        return {halt.value for halt in self.agent.halt_counts}
+
+    def heard(self, kind: type[E]) -> list[E]:
+        """All events of a kind."""
+        return [event for event in self.events if isinstance(event, kind)]
 
     def differences(self) -> list[str]:
         """In what the agent's settled books differ from the exchange's. Empty once all has settled."""
         ledger, exchange = self.agent.store.ledger, self.server.exchange
         found = []
+        matched = [r for r in exchange.pending.values() if self.address in {r.buyer, r.seller}]
+        if matched:
+            found.append(f"{len(matched)} trades of ours have not settled")
         if exchange.cash(self.address) != ledger.settled_cash:
             found.append(f"cash: {exchange.cash(self.address)} there, {ledger.settled_cash} here")
         for market_id, account in ledger.accounts.items():
             ours, theirs = (account.settled.yes, account.settled.no), exchange.shares(self.address, market_id)
+            winner = exchange.markets[market_id].winner
+            if winner is not None:  # Those that lost are worth nothing, and gone with the claim.
+                ours, theirs = (ours[winner], 0), (theirs[winner], 0)
             if ours != theirs:
                 found.append(f"tokens of {market_id}: {theirs} there, {ours} here")
             if account.pending:
                 found.append(f"{len(account.pending)} fills of {market_id} are pending")
         for entry in exchange.markets_of(self.address):
-            if entry.market_id not in ledger.accounts and any(exchange.shares(self.address, entry.market_id)):
-                shares = exchange.shares(self.address, entry.market_id)
-                winning = entry.winner is not None and shares[entry.winner]
-                if winning or entry.winner is None:
-                    found.append(f"tokens of {entry.market_id}: {shares} there, none here")
+            shares = exchange.shares(self.address, entry.market_id)
+            worth = any(shares) if entry.winner is None else shares[entry.winner]
+            if worth and entry.market_id not in ledger.accounts:
+                found.append(f"tokens of {entry.market_id}: {shares} there, none here")
         return found
 
-    def is_double(self) -> bool:
-        """Is more of ours on one side of a book than an order and the one that replaces it?"""
-        most = 2 * self.agent.params.strategy.order_size
+    def is_crowded(self) -> bool:
+        """Is more of ours on one side of a book than may be?"""
+        most = self.orders_max * self.agent.params.strategy.order_size
         sides: dict[tuple[str, int, int], int] = {}
         for record in self.working():
             key = (record.market_id, record.outcome, record.side)
@@ -202,15 +217,15 @@ class Wire:
         reasons = {m: u.reasons for m, u in agent.uptimes.items() if m in agent.store.markets}
         living = [(o.state.value, o.terms.side.name, o.terms.price) for o in agent.store.living_orders()]
         return (
-            f"{agent.state.value} ({halts}), {len(self.working())} working, living {living}, reasons {reasons},"
-            f" {self.differences()}, alerts {[a.text for a in self.alerts[-3:]]}"
+            f"{agent.state.value} ({halts}), {len(self.working())} working, living {living},"
+            f" reasons {reasons}, {self.differences()}, alerts {[a.text for a in self.alerts[-3:]]}"
         )
 
 
 class Crowd:
     """A book of others that stands still, somebody who stirs it, and takers who find our orders.
 
-    The touch is 0.40 to 0.60, twice a second an order behind it comes or goes, and every few seconds somebody
+    The touch is 0.40 to 0.60, twice a second an order behind it changes, and every few seconds somebody
     sells, then somebody buys, at our quote or not at all.
     """
 
@@ -220,6 +235,7 @@ class Crowd:
         self._number = 0
         self._market: MarketEntry | None = None
         self._stirred: str | None = None
+        self._stirs = 0
         server.scheduler.after(SECOND, self._tick)
 
     def _tick(self) -> None:
@@ -232,13 +248,12 @@ class Crowd:
             for outcome in Outcome:
                 self._send(entry, HOUSE, outcome, Side.BUY, 100, 40)
                 self._send(entry, HOUSE, outcome, Side.SELL, 100, 60)
-        if self._stirred is None:
-            self._stirred = self._send(entry, HOUSE, Outcome.YES, Side.BUY, 1, 39)
-        else:
+        if self._stirred is not None:
             self._withdraw(entry, HOUSE, self._stirred)
-            self._stirred = None
-        if self.trades and self._number % 7 == 0:
-            side, cents = (Side.SELL, 45) if self._number % 2 else (Side.BUY, 55)
+        self._stirs += 1  # Never the same twice: whoever looks now and then has to see that it changed.
+        self._stirred = self._send(entry, HOUSE, Outcome.YES, Side.BUY, 1 + self._stirs % 23, 39)
+        if self.trades and self._stirs % 7 == 0:
+            side, cents = (Side.SELL, 45) if self._stirs % 2 else (Side.BUY, 55)
             taken = self._send(entry, "retail-1", Outcome.YES, side, 3, cents)
             self._withdraw(entry, "retail-1", taken)
 
@@ -289,6 +304,7 @@ async def wired(
         chain=POLYGON,
         schedules=(("BTC", interval),),
         is_filtered=is_filtered,
+        taker_fee_ppm=TAKER_FEE_PPM,
     )
 
     def clock() -> Nanos:
@@ -327,12 +343,13 @@ async def wired(
 
 
 def play(script: Callable[[], Awaitable[None]], *, limit_s: float) -> None:
-    """Run a conversation in virtual time, and see that it leaves nothing running. `limit_s`: of the world's."""
+    """Run a conversation in virtual time, and see that it leaves nothing. `limit_s`: of the world's."""
     loop = VirtualLoop(limit_s)
     try:
         loop.run_until_complete(script())
         loop.run_until_complete(asyncio.sleep(0))
         left = [task for task in asyncio.all_tasks(loop) if not task.done()]
         assert not left, f"tasks are left: {left}"
+        assert len(loop.sockets()) == 1, f"sockets are left: {loop.sockets()}"  # its own, to be woken by
     finally:
         loop.close()

@@ -11,10 +11,19 @@ from turbine_agent.model.units import MICROS, Price, Qty
 from turbine_agent.strategy.engine import Doctrine, decide
 
 TICKS = st.sampled_from([100, 1_000, 5_000, 10_000])
-touches = st.tuples(st.integers(1, 999_998), st.integers(1, 400_000)).map(
-    lambda pair: (pair[0], min(999_999, pair[0] + pair[1]))
+SCALES = st.sampled_from([1, 1_000, 10_000])
+"""Real touches stand on a grid as often as not, and the guard's corner is on it."""
+touches = st.tuples(SCALES, st.integers(1, 999_998), st.integers(1, 400_000)).map(
+    lambda drawn: _touch(drawn[0], drawn[1], drawn[2])
 )
 inventories = st.integers(-200_000_000, 200_000_000)
+
+
+def _touch(scale: int, bid: int, width: int) -> tuple[int, int]:
+    """A bid and an ask above it, both multiples of the scale."""
+    low = min(max(1, bid // scale), 999_999 // scale - 1)
+    high = min(low + max(1, width // scale), 999_999 // scale)
+    return low * scale, high * scale
 
 
 def quotes(

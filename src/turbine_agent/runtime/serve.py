@@ -132,6 +132,10 @@ class ExchangeServer:
         """The instant at which the exchange should be; None when it is moved by hand."""
         self._runner: web.AppRunner | None = None
         self._clock: asyncio.Task[None] | None = None
+        self._pauses: dict[asyncio.Future[None], None] = {}
+        """Requests and answers that wait for an instant of the exchange's."""
+        self.travel: Callable[[], int] = lambda: 0
+        """Nanoseconds that the next request, or the next answer, is on its way. A stream has no delay."""
         self.failed = asyncio.Event()
         """Set when something happened here that must not."""
         self.failure: Exception | None = None
@@ -164,10 +168,14 @@ class ExchangeServer:
             raise
         self.port = self._runner.addresses[0][1]
 
-    def run_in_real_time(self, speed: float, now: Nanos) -> None:
-        """From now on, which is `now` on the exchange's clock, that clock moves by itself."""
-        began, start = time.monotonic_ns(), now
-        self._target = lambda: start + int((time.monotonic_ns() - began) * speed)
+    def run_in_real_time(
+        self, speed: float, now: Nanos, *, clock: Callable[[], int] = time.monotonic_ns
+    ) -> None:
+        """From now on, which is `now` on the exchange's clock, that clock moves by itself, `speed` times as
+        fast as `clock`, in nanoseconds.
+        """
+        began, start = clock(), now
+        self._target = lambda: start + int((clock() - began) * speed)
         self._clock = asyncio.get_running_loop().create_task(self._run_clock(self._target, speed))
 
     async def close(self) -> None:
@@ -175,6 +183,8 @@ class ExchangeServer:
         if self._clock is not None:
             self._clock.cancel()
             await asyncio.gather(self._clock, return_exceptions=True)
+        for over in list(self._pauses):
+            over.cancel()  # The clock stands still: nobody else would ever end them.
         self.exchange.hub.end_all(GOING_AWAY)
         if self._runner is not None:
             await self._runner.cleanup()
@@ -244,9 +254,13 @@ class ExchangeServer:
         """Wait in the exchange's time."""
         if span_ns <= 0:
             return
-        over = asyncio.get_running_loop().create_future()
+        over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._pauses[over] = None
         self.scheduler.after(span_ns, lambda: None if over.done() else over.set_result(None))
-        await over
+        try:
+            await over
+        finally:
+            del self._pauses[over]
 
     # -- requests ------------------------------------------------------------------------------------------
 
@@ -268,7 +282,7 @@ class ExchangeServer:
         plan = self.rest.plan(asked)
         if plan.is_lost:
             return _cut(request)
-        await self._pause(plan.before_ns)
+        await self._pause(plan.before_ns + self.travel())
         answer = plan.instead
         if answer is None:
             answer = self.rest.answer(asked)
@@ -276,7 +290,7 @@ class ExchangeServer:
                 answer = plan.afterwards
         else:
             self.rest.note(request.method, "(fault)", answer.status)
-        await self._pause(plan.after_ns)
+        await self._pause(plan.after_ns + self.travel())
         if plan.is_answer_lost:
             return _cut(request)
         return self._response(request, answer)

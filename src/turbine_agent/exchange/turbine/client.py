@@ -455,7 +455,9 @@ class TurbineClient:
             wants = self.tracker.wants(self.now())
             is_busy = bool(wants.order_hashes or wants.markets or wants.transactions)
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._look_wanted.wait(), LOOK_EVERY_S if is_busy else None)
+                # Not wait_for: up to Python 3.11 it swallows a cancellation that comes with the hint.
+                async with asyncio.timeout(LOOK_EVERY_S if is_busy else None):
+                    await self._look_wanted.wait()
             self._look_wanted.clear()
             if self._is_hinted:
                 self._is_hinted = False
