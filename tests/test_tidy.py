@@ -245,7 +245,7 @@ def test_each_rule_finds_a_planted_breach(rule: Rule, text: str) -> None:
 @pytest.mark.parametrize(
     ("rule", "text"),
     [
-        (machine_places, "src/home/x, https://api.turbinefi.com/root/"),
+        (machine_places, "src/home/x, https://api.turbinefi.com/home/"),
         (missing_docstring, '"""It is."""'),
         (missing_docstring, ""),
         (impurities, "import random\nfrom math import sqrt\nrandom.Random('seed').random()"),

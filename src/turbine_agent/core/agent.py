@@ -320,13 +320,13 @@ class Agent:
                 self._ask_sync()
         elif self.state is AgentState.HALTED:
             self.halts = {halt: note for halt, note in self.halts.items() if not self._has_passed(halt, note)}
-            is_proven = self._is_proven_empty()
+            is_proven = self.is_proven_empty
             if is_proven and not self.halts:
                 self._start_sync()
             elif store.now - self._asked_ts >= REPEAT_EVERY:
                 self._press(is_proven)
         elif self.state in (AgentState.LATCHED, AgentState.STOPPED):
-            is_proven = self._is_proven_empty()
+            is_proven = self.is_proven_empty
             if not is_proven and store.now - self._asked_ts >= REPEAT_EVERY:
                 self._press(is_proven)
 
@@ -339,8 +339,12 @@ class Agent:
         if any(halt in self.halts for halt in _MISMATCHES):
             self._emit(ReadPositions())
 
-    def _is_proven_empty(self) -> bool:
-        """Has the exchange shown that nothing of ours is on its books since the last cancel-all?"""
+    @property
+    def is_proven_empty(self) -> bool:
+        """Has the exchange shown that nothing of ours is on its books since the last cancel-all?
+
+        An order of unknown fate counts as gone once such a list was without it; one in flight never does.
+        """
         store = self.store
         if store.open_orders_asked_ts < self._cancel_all_ts or store.open_orders_listed:
             return False

@@ -25,7 +25,6 @@ from typing import Protocol
 import msgspec
 
 from turbine_agent.core.agent import Agent
-from turbine_agent.core.orders import OrderState
 from turbine_agent.model.commands import AnyCommand
 from turbine_agent.model.events import AnyEvent, OperatorAction, OperatorRequested
 from turbine_agent.model.units import Nanos
@@ -91,11 +90,11 @@ async def drive_live(
     # With the time of the last event: others may be waiting behind it that are older than the present.
     stopped_ts = event.ts
     deal(OperatorRequested(ts=stopped_ts, action=OperatorAction.STOP, reason=reason))
-    while not is_proven_empty(agent, stopped_ts) and event.ts < stopped_ts + farewell_ns:
+    while not agent.is_proven_empty and event.ts < stopped_ts + farewell_ns:
         event = await venue.next_event()
         deal(event)
     agent.close()
-    is_empty = is_proven_empty(agent, stopped_ts)
+    is_empty = agent.is_proven_empty
     return Ending(
         events=events,
         is_empty=is_empty,
@@ -103,14 +102,3 @@ async def drive_live(
         stopped_ts=stopped_ts,
         left_ts=event.ts,
     )
-
-
-def is_proven_empty(agent: Agent, since: Nanos) -> bool:
-    """Has a list of open orders that was asked for at `since` or later shown that nothing of ours is left?
-
-    An order of unknown fate counts as gone once such a list was without it; one in flight never does.
-    """
-    store = agent.store
-    if store.open_orders_asked_ts < since or store.open_orders_listed:
-        return False
-    return all(order.state is OrderState.UNKNOWN and order.absent_reads for order in store.living_orders())
