@@ -238,6 +238,9 @@ class Tracker:
         self._fills: list[_Fill] = []
         self._known_trades: dict[MarketId, dict[tuple[str, Side], None]] = {}
         self._altered: dict[OrderId, None] = {}
+        self._pending_ts = self._failed_ts = Nanos(0)
+        self._trades_ts: dict[MarketId, Nanos] = {}
+        """When each of the lists that explain fills was last read."""
 
     # -- our orders ----------------------------------------------------------------------------------------
 
@@ -415,6 +418,8 @@ class Tracker:
 
     def on_failed(self, rows: tuple[wire.TransferRow, ...], ts: Nanos) -> list[AnyEvent]:
         """The list of all failed trades was read."""
+        self._pending_ts = ts
+        self._failed_ts = ts
         events: list[AnyEvent] = []
         for row, side in self._ours(rows):
             execution = self._of_transfer(row, side, ts)
@@ -425,6 +430,7 @@ class Tracker:
 
     def on_trades(self, market_id: MarketId, rows: tuple[wire.TradeRow, ...], ts: Nanos) -> list[AnyEvent]:
         """The latest trades of one market were read: all of them are settled."""
+        self._trades_ts[market_id] = ts
         events: list[AnyEvent] = []
         known = self._known_trades.setdefault(market_id, {})
         for row, side in self._ours(rows[::-1]):
@@ -479,6 +485,7 @@ class Tracker:
 
     def retire(self, market_id: MarketId) -> None:
         """A market is over and paid out: nothing about its trades matters any longer."""
+        self._trades_ts.pop(market_id, None)
         self._executions.pop(market_id, None)
         self._known_trades.pop(market_id, None)
         self._fills = [fill for fill in self._fills if fill.order.terms.market_id != market_id]
@@ -663,10 +670,16 @@ class Tracker:
             order.short_ts = None
         elif order.short_ts is None:
             order.short_ts = ts
-        elif ts - order.short_ts >= self._grace_ns:
+        elif self._looked_ts(order.terms.market_id) >= order.short_ts + self._grace_ns:
+            # Nothing explains it although everything was read since. Before that the price is not guessed: an
+            # order that took was filled at a better one than its own.
             fill_id = FillId(f"cum:{order.booked_qty}-{order.cum_qty}")
             self._book(order, fill_id, order.terms.price, short, ts, events)
             order.short_ts = None
+
+    def _looked_ts(self, market_id: MarketId) -> int:
+        """Since when no list that could explain a fill of this market is older."""
+        return min(self._pending_ts, self._failed_ts, self._trades_ts.get(market_id, Nanos(0)))
 
     def _explain_lost(self, execution: _Execution, ts: Nanos, events: list[AnyEvent]) -> None:
         """Give an execution that nobody has claimed for a while to an order that the exchange has forgotten,
