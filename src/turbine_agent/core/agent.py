@@ -5,12 +5,12 @@ and never draws a number: the same events give the same commands, in every proce
 
 The states, and what leads from one to the next:
 
-    STARTING     nothing is known; waits for the connection SYNCING      connected; reads open orders,
-    positions and balance, all newer than what led here QUOTING      trades; each market by itself still has
-    to have a fresh, sound book REDUCE_ONLY  trades, but positions have not been confirmed for a while: only
-    reducing orders HALTED       something is inconsistent: everything is cancelled, again and again until an
-    empty list of open
-                 orders proves it; when the reasons have passed, back to SYNCING
+    STARTING     nothing is known; waits for the connection
+    SYNCING      connected; reads open orders, positions and balance, all newer than what led here
+    QUOTING      trades; each market by itself still has to have a fresh, sound book
+    REDUCE_ONLY  trades, but positions have not been confirmed for a while: only reducing orders
+    HALTED       something is inconsistent: everything is cancelled, again and again until an empty list of
+                 open orders proves it; when the reasons have passed, back to SYNCING
     LATCHED      as HALTED, but only a person ends it
     STOPPED      asked to stop: everything is cancelled, nothing starts again
 

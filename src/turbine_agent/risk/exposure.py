@@ -20,7 +20,7 @@ from turbine_agent.core.orders import FILLS_PER_ORDER_MAX, Order
 from turbine_agent.core.state import MarketState
 from turbine_agent.model.markets import Outcome, Side, yes_direction
 from turbine_agent.model.orders import OrderDraft
-from turbine_agent.model.units import MICROS, Money
+from turbine_agent.model.units import MICROS, Money, notional
 
 Losses = tuple[int, int]
 """Micro-USDC lost if YES wins, and if NO wins."""
@@ -32,7 +32,7 @@ def filled_losses(
     """The most an order for `qty` at `price` adds to either loss, in at most `fills_left` pieces; never below
     0.
     """
-    value = price * qty // MICROS
+    value = notional(price, qty)
     costs = -(-value * fee_ppm // MICROS) + 2 * fills_left
     if side is Side.BUY:
         if_won, if_lost = costs + value - qty, costs + value
@@ -102,7 +102,7 @@ def cash_committed(state: MarketState, fee_ppm: int, draft: OrderDraft | None = 
     if draft is not None:
         wanted.append((draft.outcome, draft.side, draft.price, draft.qty))
     for outcome, side, price, qty in wanted:
-        value = price * qty // MICROS
+        value = notional(price, qty)
         needed += -(-value * fee_ppm // MICROS)
         if side is Side.BUY:
             needed += value

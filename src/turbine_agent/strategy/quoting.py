@@ -19,9 +19,6 @@ mirrored quotes, exactly.
 
 from __future__ import annotations
 
-ONE2 = 2_000_000
-"""1 USDC in half-micros."""
-
 
 def is_extreme(fair2: int, extreme_low: int, extreme_high: int) -> bool:
     """Strictly below the lower or above the upper bound (micro-dollars)."""

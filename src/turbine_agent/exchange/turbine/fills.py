@@ -292,10 +292,6 @@ class Tracker:
         order = self.orders.get(order_id)
         return order_id if order is None else order.exchange_hash
 
-    def order_of(self, exchange_hash: OrderId) -> OwnOrder | None:
-        """The unfinished order of ours behind a hash of the exchange's."""
-        return self._by_hash.get(exchange_hash)
-
     def is_own(self, order_hash: OrderId) -> bool:
         return order_hash in self._by_hash or order_hash in self._finished
 
