@@ -11,7 +11,7 @@ import calendar
 import time
 from collections.abc import Iterable, Sequence
 from email.utils import parsedate
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, NoReturn
 
 import msgspec
 
@@ -69,23 +69,26 @@ def touch(book: wire.Book) -> tuple[Price | None, Price | None]:
 
 
 def check_book(book: wire.Book) -> str:
-    """Whether the two sides of a book fit each other. Order and range were seen to when it was read."""
+    """Whether the two sides of a book fit each other. Order and range were seen to when it was read.
+
+    A book whose prices may be scaled down is left to `check_books`: cutting them can make a sound one touch.
+    """
     bid, ask = touch(book)
-    if bid is not None and ask is not None and bid >= ask:
-        found = f"best bid {price_text(bid)}, best ask {price_text(ask)}"
-        if abs(bid + ask - MICROS) <= MERGED_WITHIN:
-            raise CheckFailedError(f"YES and NO are merged in this book: {found}", _DO_NOT_TRADE)
-        if book.bids[-1].price >= book.asks[-1].price:
-            raise CheckFailedError(
-                f"the sides are swapped, every bid is above every ask: {found}", _DO_NOT_TRADE
-            )
-        raise CheckFailedError(
-            f"the book is crossed: {found}", "try again; if it stays so, do not trade here"
-        )
+    if bid is not None and ask is not None and bid >= ask >= PRICES_1E4:
+        _refuse_crossed(book, bid, ask)
     count = f"{_count(book.bids, 'bid')}, {_count(book.asks, 'ask')}"
     if bid is None and ask is None:
         return "empty: nobody quotes"
     return f"{count}, {'-' if bid is None else price_text(bid)} / {'-' if ask is None else price_text(ask)}"
+
+
+def _refuse_crossed(book: wire.Book, bid: int, ask: int) -> NoReturn:
+    found = f"best bid {price_text(bid)}, best ask {price_text(ask)}"
+    if abs(bid + ask - MICROS) <= MERGED_WITHIN:
+        raise CheckFailedError(f"YES and NO are merged in this book: {found}", _DO_NOT_TRADE)
+    if book.bids[-1].price >= book.asks[-1].price:
+        raise CheckFailedError(f"the sides are swapped, every bid is above every ask: {found}", _DO_NOT_TRADE)
+    raise CheckFailedError(f"the book is crossed: {found}", "try again; if it stays so, do not trade here")
 
 
 def check_books(yes: wire.Book, no: wire.Book) -> str:
@@ -96,6 +99,10 @@ def check_books(yes: wire.Book, no: wire.Book) -> str:
         raise CheckFailedError(
             f"prices are scaled by 1e4 instead of 1e6: the highest of both books is {highest}", _DO_NOT_TRADE
         )
+    for book in (yes, no):
+        bid, ask = touch(book)
+        if bid is not None and ask is not None and bid >= ask:
+            _refuse_crossed(book, bid, ask)
     if levels_of(yes) and levels_of(yes) == levels_of(no):
         raise CheckFailedError("YES and NO are merged: both outcomes have the very same book", _DO_NOT_TRADE)
     mids = [
