@@ -74,7 +74,7 @@ def check_book(book: wire.Book) -> str:
     A book whose prices may be scaled down is left to `check_books`: cutting them can make a sound one touch.
     """
     bid, ask = touch(book)
-    if bid is not None and ask is not None and bid >= ask >= PRICES_1E4:
+    if bid is not None and ask is not None and bid >= max(ask, PRICES_1E4):
         _refuse_crossed(book, bid, ask)
     count = f"{_count(book.bids, 'bid')}, {_count(book.asks, 'ask')}"
     if bid is None and ask is None:
