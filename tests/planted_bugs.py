@@ -669,6 +669,42 @@ BUGS = (
         "        self._fills = 1\n",
         "tests/conformance/test_conformance.py",
     ),
+    # -- from process to process -------------------------------------------------------------------------
+    Bug(
+        "carried-fill-forgotten",
+        "core/ledger.py",
+        "            self.booked[key] = fill\n            if carried.status is None:",
+        "            if carried.status is None:",
+        "tests/property/test_carry.py",
+    ),
+    Bug(
+        "carried-early-fate-forgotten",
+        "core/ledger.py",
+        "            self._early[FillKey(order.order_id, fill_id)] = status\n",
+        "            pass\n",
+        "tests/scenario/test_restart.py",
+    ),
+    Bug(
+        "carried-order-taken-for-dead",
+        "core/orders.py",
+        "    if carried.may_work:",
+        "    if carried.was_rejected:",
+        "tests/scenario/test_restart.py",
+    ),
+    Bug(
+        "latch-forgotten-at-the-start",
+        "core/agent.py",
+        "        if latches:\n            self.state",
+        "        if not latches:\n            self.state",
+        "tests/scenario/test_restart.py",
+    ),
+    Bug(
+        "adopted-tokens-cost-cash",
+        "core/state.py",
+        "        self.ledger.contribute(worth)\n",
+        "",
+        "tests/scenario/test_restart.py",
+    ),
 )
 
 

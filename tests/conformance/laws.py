@@ -39,13 +39,13 @@ from turbine_agent.model.events import (
     OrderFilled,
     OrderRejected,
     PositionsRead,
-    SettlementStatus,
     SettlementUpdated,
     SubmitUnknown,
     TimerFired,
 )
 from turbine_agent.model.ids import MarketId, OrderId
 from turbine_agent.model.markets import Outcome, Side
+from turbine_agent.model.orders import SettlementStatus
 from turbine_agent.model.units import SECOND, notional
 
 Answer = OpenOrdersRead | PositionsRead | BalanceRead

@@ -21,10 +21,10 @@ from turbine_agent.model.events import (
     OrderAccepted,
     OrderFilled,
     OrderRejected,
-    SettlementStatus,
     SettlementUpdated,
     SubmitUnknown,
 )
+from turbine_agent.model.orders import SettlementStatus
 from turbine_agent.model.units import SECOND, Nanos
 from turbine_agent.runtime.config import load, to_params
 from turbine_agent.simulation.exchange import SimulationParams

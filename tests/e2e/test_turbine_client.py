@@ -56,7 +56,6 @@ from turbine_agent.model.events import (
     OrderFilled,
     OrderRejected,
     PositionsRead,
-    SettlementStatus,
     SettlementUpdated,
     SubmitUnknown,
     TimerFired,
@@ -64,7 +63,7 @@ from turbine_agent.model.events import (
 )
 from turbine_agent.model.ids import OrderId
 from turbine_agent.model.markets import Market, Outcome, Side
-from turbine_agent.model.orders import OrderDraft
+from turbine_agent.model.orders import OrderDraft, SettlementStatus
 from turbine_agent.model.units import MILLISECOND, SECOND, Nanos, Price, Qty
 from turbine_agent.protocol.constants import POLYGON
 

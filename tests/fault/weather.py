@@ -55,14 +55,13 @@ from turbine_agent.model.events import (
     OrderFilled,
     OrderRejected,
     PositionsRead,
-    SettlementStatus,
     SettlementUpdated,
     SubmitUnknown,
     TradePrinted,
 )
 from turbine_agent.model.ids import MarketId, OrderId
 from turbine_agent.model.markets import Outcome, Side
-from turbine_agent.model.orders import FillKey, OrderTerms
+from turbine_agent.model.orders import FillKey, OrderTerms, SettlementStatus
 from turbine_agent.model.units import MICROS, MILLISECOND, SECOND, Nanos
 from turbine_agent.simulation.latency import Latency
 from turbine_agent.simulation.scheduler import Scheduler

@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.kit import MARKET, Bench, params
 
-from turbine_agent.model.events import MarketResolved, SettlementStatus, SettlementUpdated
+from turbine_agent.model.events import MarketResolved, SettlementUpdated
 from turbine_agent.model.ids import FillId, OrderId
 from turbine_agent.model.markets import Outcome, Side
+from turbine_agent.model.orders import SettlementStatus
 from turbine_agent.model.units import MICROS, SECOND, Nanos, Price
 
 OUTCOMES = st.sampled_from(Outcome)

@@ -17,13 +17,12 @@ from turbine_agent.model.events import (
     Level,
     Liquidity,
     OrderFilled,
-    SettlementStatus,
     SettlementUpdated,
     TradePrinted,
 )
 from turbine_agent.model.ids import MarketId, OrderId
 from turbine_agent.model.markets import Market, Outcome, Side
-from turbine_agent.model.orders import OrderTerms
+from turbine_agent.model.orders import OrderTerms, SettlementStatus
 from turbine_agent.model.units import MICROS, SECOND, Money, Nanos, Price, Qty, complement, notional
 from turbine_agent.simulation.queue_position import QueuePosition
 from turbine_agent.simulation.recorded import RecordedExchange, RecordedParams

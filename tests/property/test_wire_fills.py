@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from turbine_agent.exchange.turbine.fills import Fate, Tracker
 from turbine_agent.exchange.turbine.wire import OrderRow, OrderStatus, Placed, TradeRow, TransferRow
-from turbine_agent.model.events import AnyEvent, OrderFilled, SettlementStatus, SettlementUpdated
+from turbine_agent.model.events import AnyEvent, OrderFilled, SettlementUpdated
 from turbine_agent.model.ids import FillId, MarketId, OrderId
 from turbine_agent.model.markets import Outcome, Side
-from turbine_agent.model.orders import OrderTerms
+from turbine_agent.model.orders import OrderTerms, SettlementStatus
 from turbine_agent.model.units import MILLISECOND, SECOND, Nanos, Price, Qty
 
 US = "0x" + "aa" * 20

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from tests.kit import MARKET, Bench, params
 
 from turbine_agent.core.orders import FILLS_PER_ORDER_MAX
-from turbine_agent.model.events import MarketResolved, SettlementStatus, SettlementUpdated
+from turbine_agent.model.events import MarketResolved, SettlementUpdated
 from turbine_agent.model.markets import Outcome, Side
-from turbine_agent.model.orders import FillKey, OrderDraft
+from turbine_agent.model.orders import FillKey, OrderDraft, SettlementStatus
 from turbine_agent.model.units import MICROS, Price, Qty
 from turbine_agent.risk.exposure import draft_losses, market_losses, market_worst_case, worst_of
 

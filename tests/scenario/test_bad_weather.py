@@ -30,14 +30,13 @@ from turbine_agent.model.events import (
     OrderCancelled,
     OrderFilled,
     PositionsRead,
-    SettlementStatus,
     SettlementUpdated,
     SubmitUnknown,
     TimerFired,
 )
 from turbine_agent.model.ids import FillId, OrderId
 from turbine_agent.model.markets import Outcome, Side
-from turbine_agent.model.orders import Holding, OpenOrder, OrderDraft
+from turbine_agent.model.orders import Holding, OpenOrder, OrderDraft, SettlementStatus
 from turbine_agent.model.reasons import Halt, Reason
 from turbine_agent.model.units import SECOND, Money, Nanos, Price, Qty
 from turbine_agent.risk.engine import Approved, Denied, RiskEngine
@@ -166,12 +165,13 @@ def test_answers_alone_do_not_show_that_the_stream_delivers() -> None:
 
 def test_one_long_mismatch_is_one_mismatch() -> None:
     with Talk() as talk:
-        talk.connect()
+        orders = talk.quote()
         wait(talk)
         have(talk, CASH - 1)
         wait(talk)
         have(talk, CASH - 1)
         talk.expect("alert warning: balance_mismatch", "cancel all")
+        talk.cancelled(*orders)
         for _ in range(MISMATCHES_TOLD):
             wait(talk, 0.25)
             have(talk, CASH - 1)

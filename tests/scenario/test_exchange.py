@@ -27,13 +27,12 @@ from turbine_agent.model.events import (
     OrderExpired,
     OrderFilled,
     OrderRejected,
-    SettlementStatus,
     SettlementUpdated,
     TradePrinted,
 )
 from turbine_agent.model.ids import MarketId, OrderId
 from turbine_agent.model.markets import Outcome, Side
-from turbine_agent.model.orders import Holding, OrderTerms
+from turbine_agent.model.orders import Holding, OrderTerms, SettlementStatus
 from turbine_agent.model.units import MICROS, MILLISECOND, SECOND, Money, Nanos, Price, Qty
 from turbine_agent.simulation.exchange import SimulatedExchange, SimulationParams, market_id_of
 from turbine_agent.simulation.flow import FlowParams

@@ -17,6 +17,7 @@ from turbine_agent.model.events import (
     FeedConnected,
     FeedLost,
     GapDetected,
+    MarketClosed,
     OpenOrdersRead,
     OperatorAction,
     OperatorRequested,
@@ -236,20 +237,33 @@ def test_a_balance_that_differs_twice_halts() -> None:
 
 def test_the_third_mismatch_needs_a_person() -> None:
     with Talk() as talk:
-        talk.connect()
-        for count in range(3):
-            for _ in range(2):
-                talk.ts = Nanos(talk.ts + SECOND)
-                talk.hear(BalanceRead(ts=talk.ts, asked_ts=talk.ts, cash=Money(CASH - 1)))
-            severity = "critical" if count == 2 else "warning"
-            talk.expect(f"alert {severity}: balance_mismatch", "cancel all")
-            talk.listed()
-            talk.ts = Nanos(talk.ts + SECOND)
-            talk.hear(BalanceRead(ts=talk.ts, asked_ts=talk.ts, cash=CASH))
-            if count < 2:
-                talk.sync()
-                assert talk.state() == "quoting"
+        mismatch_three_times(talk, apart_s=60)
         assert talk.state() == "latched"
+
+
+def test_mismatches_that_are_hours_apart_do_not_add_up() -> None:
+    with Talk() as talk:
+        mismatch_three_times(talk, apart_s=4_000)
+        assert talk.state() == "quoting"
+
+
+def mismatch_three_times(talk: Talk, *, apart_s: int) -> None:
+    """The balance is wrong twice in a row, then right again; and that three times."""
+    talk.cancelled(*talk.quote())
+    talk.hear(MarketClosed(ts=talk.ts, market_id=talk.market.market_id))
+    for count in range(3):
+        for _ in range(2):
+            talk.ts = Nanos(talk.ts + SECOND)
+            talk.hear(BalanceRead(ts=talk.ts, asked_ts=talk.ts, cash=Money(CASH - 1)))
+        severity = "critical" if count == 2 and apart_s < 1_800 else "warning"
+        talk.expect(f"alert {severity}: balance_mismatch", "cancel all")
+        talk.listed()
+        talk.ts = Nanos(talk.ts + SECOND)
+        talk.hear(BalanceRead(ts=talk.ts, asked_ts=talk.ts, cash=CASH))
+        if talk.state() == "syncing":
+            talk.sync()
+            assert talk.state() == "quoting"
+        talk.ts = Nanos(talk.ts + apart_s * SECOND)
 
 
 def test_a_hard_drawdown_latches_until_a_person_resumes() -> None:

@@ -5,16 +5,10 @@ from __future__ import annotations
 from tests.kit import MARKET, params, snapshot
 from tests.scenario.playbook import Talk
 
-from turbine_agent.model.events import (
-    Claimed,
-    MarketClosed,
-    MarketOpened,
-    MarketResolved,
-    SettlementStatus,
-    SettlementUpdated,
-)
+from turbine_agent.model.events import Claimed, MarketClosed, MarketOpened, MarketResolved, SettlementUpdated
 from turbine_agent.model.ids import FillId
 from turbine_agent.model.markets import Outcome
+from turbine_agent.model.orders import SettlementStatus
 from turbine_agent.model.units import SECOND, Money, Nanos
 
 

@@ -27,13 +27,12 @@ from turbine_agent.model.events import (
     MarketOpened,
     MarketResolved,
     OrderFilled,
-    SettlementStatus,
     SettlementUpdated,
     TradePrinted,
 )
 from turbine_agent.model.ids import MarketId
 from turbine_agent.model.markets import Market, Outcome, Side, payout_price
-from turbine_agent.model.orders import OrderTerms, digest_order_id
+from turbine_agent.model.orders import OrderTerms, SettlementStatus, digest_order_id
 from turbine_agent.model.units import MICROS, SECOND, Money, Nanos, Price, Qty, notional
 from turbine_agent.research.recordings import Recorder, RecordingWriter, open_recordings
 from turbine_agent.simulation.latency import Latency, LatencyParams

@@ -31,6 +31,7 @@ from turbine_agent.core.orders import Order, OrderState
 from turbine_agent.core.state import MarketState, Phase, StateStore
 from turbine_agent.core.uptime import Uptime
 from turbine_agent.execution.engine import ExecutionEngine
+from turbine_agent.model.carry import Latch
 from turbine_agent.model.commands import (
     AnyCommand,
     CancelAll,
@@ -68,6 +69,7 @@ from turbine_agent.model.events import (
     OrderFilled,
     OrderRejected,
     PositionsRead,
+    Restored,
     SettlementUpdated,
     SubmitUnknown,
     TimerFired,
@@ -93,7 +95,10 @@ POSITIONS_EVERY: Final = 5
 """Positions and balance are read at every fifth reading of the open orders."""
 
 MISMATCHES_MAX: Final = 3
-"""Mismatches of position or balance after which the agent does not start again by itself."""
+"""Mismatches of position or balance within `MISMATCH_WINDOW` after which the agent does not start again by
+itself."""
+
+MISMATCH_WINDOW: Final = 3_600 * SECOND
 
 CLAIM_PATIENCE: Final = 4
 """Claim intervals after which an unanswered claim is asked for again."""
@@ -167,7 +172,8 @@ class Agent:
         self._watched: dict[MarketId, None] = {}
         """Markets that were opened and not yet left."""
         self._book_asked: dict[MarketId, Nanos] = {}
-        self._mismatches = 0
+        self._mismatches: list[Nanos] = []
+        """When positions or balance were last found to differ from our books."""
         self._is_awake = False
 
     @property
@@ -234,6 +240,8 @@ class Agent:
                 self._on_opened(market.market_id)
             case MarketClosed(market_id=market_id) | MarketResolved(market_id=market_id):
                 self._on_closed(market_id)
+            case Restored(carry=carry):
+                self._on_restored(carry.latches)
             case FeedConnected():
                 self._on_connected()
             case FeedLost(detail=detail):
@@ -280,6 +288,28 @@ class Agent:
         self._strategy.forget(market_id)
         self.risk.forget(market_id)
         self._book_asked.pop(market_id, None)
+
+    def _on_restored(self, latches: tuple[Latch, ...]) -> None:
+        """Go on where an earlier process stopped. Its orders are cancelled before anything else is known."""
+        for state in self.store.markets.values():
+            if state.phase is Phase.OPEN:
+                self.uptimes[state.market_id] = Uptime(self.store.now)
+                self._watched[state.market_id] = None
+        for latch in latches:
+            self.halts[latch.halt] = HaltNote(since=latch.since, detail=latch.detail)
+            self.halt_counts[latch.halt] = 1
+        if latches:
+            self.state = AgentState.LATCHED
+        self._cancel_all()
+        self._asked_ts = self.store.now
+        self._emit(ReadOpenOrders())
+        self._decide_all()
+
+    def latches(self) -> tuple[Latch, ...]:
+        """What the next process has to know of why this one does not quote; empty unless LATCHED."""
+        if self.state is not AgentState.LATCHED:
+            return ()
+        return tuple(Latch(halt=h, since=note.since, detail=note.detail) for h, note in self.halts.items())
 
     def _on_connected(self) -> None:
         for state in self.store.markets.values():
@@ -364,14 +394,17 @@ class Agent:
             return store.positions_ok_ts > note.since
         if halt is Halt.BALANCE_MISMATCH:
             return store.balance_ok_ts > note.since
+        if halt is Halt.LEFTOVER_ORDERS:
+            return store.open_orders_asked_ts > note.since and not store.open_orders_listed
         return halt is Halt.GAP
 
     def _halt(self, halt: Halt, detail: str) -> None:
         """Stop quoting: cancel everything now, go on when the reason has passed or a person says so."""
         store = self.store
         if halt in _MISMATCHES and not any(other in self.halts for other in _MISMATCHES):
-            self._mismatches += 1
-        needs_person = halt in LATCHING or self._mismatches >= MISMATCHES_MAX
+            since = store.now - MISMATCH_WINDOW
+            self._mismatches = [ts for ts in self._mismatches if ts > since] + [store.now]
+        needs_person = halt in LATCHING or len(self._mismatches) >= MISMATCHES_MAX
         if halt not in self.halts:
             self.halts[halt] = HaltNote(since=store.now, detail=detail)
             self.halt_counts[halt] = self.halt_counts.get(halt, 0) + 1
@@ -400,9 +433,16 @@ class Agent:
                 self._asked_ts = self.store.now
                 self._emit(ReadOpenOrders())
                 self._decide_all()
-            case OperatorAction.RESUME:
+            case OperatorAction.RESUME | OperatorAction.ADOPT:
+                if action is OperatorAction.ADOPT:
+                    self.store.adopt()
                 if self.state is AgentState.LATCHED:
                     self._resume()
+            case OperatorAction.CLAIM:
+                self._claimed_ts = Nanos(0)
+                for state in self.store.markets.values():
+                    state.claim_asked_ts = None
+                self._claim()
             case _:
                 assert_never(action)
 
@@ -411,7 +451,7 @@ class Agent:
         if Halt.HARD_DRAWDOWN in self.halts:
             self.store.ledger.restart_drawdown()
         self.halts = {halt: note for halt, note in self.halts.items() if halt not in LATCHING}
-        self._mismatches = 0
+        self._mismatches = []
         self.state = AgentState.HALTED
         self._progress()
 

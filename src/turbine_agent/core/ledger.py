@@ -29,10 +29,11 @@ from collections import deque
 
 import msgspec
 
-from turbine_agent.model.events import Liquidity, OrderFilled, SettlementStatus
-from turbine_agent.model.ids import MarketId
+from turbine_agent.model.carry import CarriedAccount, CarriedOrder, Carry, Tokens
+from turbine_agent.model.events import Liquidity, OrderFilled
+from turbine_agent.model.ids import FillId, MarketId, OrderId
 from turbine_agent.model.markets import Outcome, Side, payout_price, yes_direction
-from turbine_agent.model.orders import FillKey, OrderTerms
+from turbine_agent.model.orders import FillKey, OrderTerms, SettlementStatus
 from turbine_agent.model.units import MICROS, Money, Nanos, Price, Qty, notional
 
 
@@ -51,12 +52,14 @@ class PnlParts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Fill(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """A matched fill that has not settled yet."""
+    """A fill as it was matched."""
 
     key: FillKey
     outcome: Outcome
     side: Side
+    price: Price
     qty: Qty
+    fee: Money
     cash: Money
     """What it moved in cash, fee included: negative for a purchase. Without the split of a sale."""
 
@@ -89,6 +92,14 @@ class Purse:
             self.yes += short
             self.no += short
 
+    def tokens(self) -> Tokens:
+        """A copy that can be carried."""
+        return Tokens(cash=Money(self.cash), yes=Qty(self.yes), no=Qty(self.no))
+
+    def hold(self, tokens: Tokens) -> None:
+        """Hold what was carried."""
+        self.cash, self.yes, self.no = tokens.cash, tokens.yes, tokens.no
+
     def become(self, other: Purse) -> None:
         """Hold the same as the other purse."""
         self.cash, self.yes, self.no = other.cash, other.yes, other.no
@@ -109,6 +120,7 @@ class MarketAccount:
         "booked",
         "bought_qty",
         "buys",
+        "fates",
         "fees_pico",
         "inventory_pico",
         "mark",
@@ -131,10 +143,10 @@ class MarketAccount:
         self.pending: dict[FillKey, Fill] = {}
         self.pending_loss_yes = 0
         self.pending_loss_no = 0
-        self.booked: dict[FillKey, SettlementStatus | None] = {}
-        """Every fill ever booked here, None while pending: what makes booking idempotent. Emptied when the
-        market is put away.
-        """
+        self.booked: dict[FillKey, Fill] = {}
+        """Every fill ever booked here: what makes booking idempotent. Emptied when the market is put away."""
+        self.fates: dict[FillKey, SettlementStatus] = {}
+        """What became of those that are not pending any longer."""
         self._early: dict[FillKey, SettlementStatus] = {}
         """What became of fills that we have not been told of yet."""
         self.mark: Price | None = None
@@ -208,7 +220,9 @@ class MarketAccount:
             key=key,
             outcome=terms.outcome,
             side=terms.side,
+            price=event.price,
             qty=event.qty,
+            fee=event.fee,
             cash=Money((-paid if is_buy else paid) - event.fee),
         )
         if self.mark is None:
@@ -223,10 +237,8 @@ class MarketAccount:
         self._young.append((event.ts, signed, key))
         self._young_net += signed
 
-        self.booked[key] = None
-        self.pending[key] = fill
-        self.pending_loss_yes += max(0, fill.loss_if(Outcome.YES))
-        self.pending_loss_no += max(0, fill.loss_if(Outcome.NO))
+        self.booked[key] = fill
+        self._await_settlement(fill)
         if event.liquidity is Liquidity.TAKER:
             self.taker_fills += 1
         if is_buy:
@@ -250,7 +262,7 @@ class MarketAccount:
             if key not in self.booked:
                 self._early.setdefault(key, status)
             return False
-        self.booked[key] = status
+        self.fates[key] = status
         self.pending_loss_yes -= max(0, fill.loss_if(Outcome.YES))
         self.pending_loss_no -= max(0, fill.loss_if(Outcome.NO))
         tokens = fill.qty if fill.side is Side.BUY else -fill.qty
@@ -318,7 +330,94 @@ class MarketAccount:
     def put_away(self) -> None:
         """Keep the figures and let go of what was kept for changes that cannot come any more."""
         self.booked = {}
+        self.fates = {}
         self._young.clear()
+
+    # -- what was there before -----------------------------------------------------------------------------
+
+    def adopt(self, yes: int, no: int) -> Money | None:
+        """Take so many tokens more (or fewer) for ours, as if paid for at the mark; no profit comes of it.
+
+        Returns what they are worth, micro-USDC, which is capital that was brought in (or taken out). None,
+        and nothing changes, while there is no mark or if that would leave less than nothing.
+        """
+        if self.mark is None or any(p.yes + yes < 0 or p.no + no < 0 for p in (self.matched, self.settled)):
+            return None
+        before = self.equity_pico
+        worth = Money((yes * self.mark + no * (MICROS - self.mark)) // MICROS)
+        for purse in (self.matched, self.settled):
+            purse.cash -= worth
+            purse.yes += yes
+            purse.no += no
+        self.inventory_pico += self.equity_pico - before  # What cutting `worth` to a unit left over.
+        return worth
+
+    def carry(self) -> CarriedAccount:
+        """The figures, for the next process."""
+        return CarriedAccount(
+            matched=self.matched.tokens(),
+            settled=self.settled.tokens(),
+            mark=self.mark,
+            buys=self.buys,
+            sells=self.sells,
+            taker_fills=self.taker_fills,
+            bought_qty=self.bought_qty,
+            sold_qty=self.sold_qty,
+            spread_pico=self.spread_pico,
+            adverse_pico=self.adverse_pico,
+            inventory_pico=self.inventory_pico,
+            fees_pico=self.fees_pico,
+            settlement_pico=self.settlement_pico,
+        )
+
+    def early_of(self, order_id: OrderId) -> tuple[tuple[FillId, SettlementStatus], ...]:
+        """What became of fills of an order that have not been told of yet."""
+        return tuple((k.fill_id, status) for k, status in self._early.items() if k.order_id == order_id)
+
+    def restore(self, carried: CarriedAccount, winner: Outcome | None) -> None:
+        """Take up the figures of an earlier process. Young fills have aged: nobody looked at the mid."""
+        self.matched.hold(carried.matched)
+        self.settled.hold(carried.settled)
+        self.mark = carried.mark
+        self.winner = winner
+        self.buys = carried.buys
+        self.sells = carried.sells
+        self.taker_fills = carried.taker_fills
+        self.bought_qty = carried.bought_qty
+        self.sold_qty = carried.sold_qty
+        self.spread_pico = carried.spread_pico
+        self.adverse_pico = carried.adverse_pico
+        self.inventory_pico = carried.inventory_pico
+        self.fees_pico = carried.fees_pico
+        self.settlement_pico = carried.settlement_pico
+
+    def restore_order(self, order: CarriedOrder) -> None:
+        """Know an order's fills again, so that none is booked twice and each can still settle."""
+        terms = order.terms
+        for carried in order.fills:
+            key = FillKey(order.order_id, carried.fill_id)
+            paid = notional(carried.price, carried.qty)
+            fill = Fill(
+                key=key,
+                outcome=terms.outcome,
+                side=terms.side,
+                price=carried.price,
+                qty=carried.qty,
+                fee=carried.fee,
+                cash=Money((-paid if terms.side is Side.BUY else paid) - carried.fee),
+            )
+            self.booked[key] = fill
+            if carried.status is None:
+                self._await_settlement(fill)
+            else:
+                self.fates[key] = carried.status
+        for fill_id, status in order.early:
+            self._early[FillKey(order.order_id, fill_id)] = status
+
+    def _await_settlement(self, fill: Fill) -> None:
+        self.pending[fill.key] = fill
+        self.pending_loss_yes += max(0, fill.loss_if(Outcome.YES))
+        self.pending_loss_no += max(0, fill.loss_if(Outcome.NO))
 
     def _undo(self, key: FillKey, outcome: Outcome, tokens: int, cash: int) -> None:
         before = self.equity_pico
@@ -379,6 +478,28 @@ class Ledger:
         self._retired_pnl += account.pnl
         self._retired_matched_cash += account.matched.cash
         self._retired_settled_cash += account.settled.cash
+
+    def restore(self, carry: Carry) -> None:
+        """Take up the sums of an earlier process."""
+        self.initial_cash = carry.initial_cash
+        self.high_water_mark = carry.high_water_mark
+        self.max_drawdown = carry.max_drawdown
+        self._retired_pnl = carry.retired_pnl
+        self._retired_matched_cash = carry.retired_matched_cash
+        self._retired_settled_cash = carry.retired_settled_cash
+
+    def contribute(self, cash: Money) -> None:
+        """Capital was brought in (or taken out, if negative): equity changes, the profit does not."""
+        self.initial_cash = Money((self.initial_cash or 0) + cash)
+
+    @property
+    def retired(self) -> tuple[Money, Money, Money]:
+        """Profit, matched cash and settled cash of finished markets."""
+        return (
+            Money(self._retired_pnl),
+            Money(self._retired_matched_cash),
+            Money(self._retired_settled_cash),
+        )
 
     @property
     def matched_cash(self) -> Money:

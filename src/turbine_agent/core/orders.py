@@ -19,6 +19,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Final
 
+from turbine_agent.model.carry import CarriedOrder
 from turbine_agent.model.ids import OrderId
 from turbine_agent.model.orders import OrderTerms
 from turbine_agent.model.units import Nanos, Qty
@@ -215,3 +216,18 @@ class Order:
         if state is not self.state or state in ON_BOOK:
             self.changed_ts = ts
         self.state = state
+
+
+def restored_order(carried: CarriedOrder, ts: Nanos) -> Order:
+    """An order of an earlier process. Whether one that may work does is not known until it is asked for."""
+    order = Order(carried.order_id, carried.terms, carried.sent_ts)
+    order.cum_qty = Qty(min(carried.terms.qty, sum(fill.qty for fill in carried.fills)))
+    order.fill_count = len(carried.fills)
+    order.changed_ts = ts
+    if carried.may_work:
+        order.state = OrderState.UNKNOWN
+    elif order.cum_qty == carried.terms.qty:
+        order.state = OrderState.FILLED
+    else:
+        order.state = OrderState.REJECTED if carried.was_rejected else OrderState.CANCELLED
+    return order

@@ -17,7 +17,8 @@ import msgspec
 
 from turbine_agent.core.book import Book, judge
 from turbine_agent.core.ledger import Ledger, MarketAccount
-from turbine_agent.core.orders import Order, OrderState, Report
+from turbine_agent.core.orders import Order, OrderState, Report, restored_order
+from turbine_agent.model.carry import CarriedFill, CarriedMarket, CarriedOrder, Carry, Latch
 from turbine_agent.model.commands import AnyCommand, CancelAll, CancelOrder, Claim, PlaceOrder
 from turbine_agent.model.events import (
     AnyEvent,
@@ -42,6 +43,7 @@ from turbine_agent.model.events import (
     OrderFilled,
     OrderRejected,
     PositionsRead,
+    Restored,
     SettlementUpdated,
     SubmitUnknown,
     TimerFired,
@@ -57,6 +59,9 @@ from turbine_agent.model.units import MICROS, QTY_MAX, SECOND, Money, Nanos, Pri
 EXPIRY_MARGIN: Final = 5 * SECOND
 """How long past its expiry an unreported order is still taken for living: the exchange's clock is not ours,
 and its sweep and the report take time."""
+
+RETIRED_CARRIED_MAX: Final = 100
+"""Finished markets that a next process is told of: a day of one series."""
 
 RETIRED_ORDERS_MAX: Final = 20_000
 """Orders of finished markets whose ids are remembered, so that a late report about one is old news and not
@@ -88,6 +93,7 @@ class MarketState:
         "claim_asked_ts",
         "fading",
         "fair2",
+        "has_traded",
         "is_touch_changed",
         "last_settled_ts",
         "living",
@@ -114,6 +120,8 @@ class MarketState:
         """
         self.is_touch_changed = False
         """The last applied event changed the touch of the YES book."""
+        self.has_traded = False
+        """An order of ours was ever sent here. Before that, what we hold is what the exchange says."""
         self.reject_ts: dict[int, Nanos] = {}
         """When the exchange last refused an order, by direction: +1 adds to YES minus NO, -1 takes away."""
         self.last_settled_ts = Nanos(0)
@@ -166,7 +174,11 @@ class StateStore:
         self._balance_asked_ts = Nanos(0)
         self._holding_doubts: dict[MarketId, tuple[Nanos, int, int]] = {}
         self._cash_doubt: tuple[Nanos, int] | None = None
+        self._holdings: dict[MarketId, tuple[int, int]] = {}
+        """YES and NO by market, as last read."""
         self._last_settled_ts = Nanos(0)
+        self._has_traded = False
+        """An order was ever sent, by this process or by those whose books it has taken up."""
         self._unheard_payouts: dict[MarketId, Money] = {}
         """Payouts that readings have shown and no answer has told of."""
         self._retired_orders: dict[OrderId, tuple[FillId, ...]] = {}
@@ -178,7 +190,7 @@ class StateStore:
         """Change the picture by one fact."""
         self.now = event.ts
         self.touched.clear()
-        if not isinstance(event, (TimerFired, OperatorRequested)):
+        if not isinstance(event, (TimerFired, OperatorRequested, Restored)):
             self.last_contact_ts = event.ts
         if isinstance(event, (BookDelta, FeedHeartbeat, TradePrinted, FeedConnected)):
             if self.stream_ts and event.ts - self.stream_ts >= self.params.risk.liveness_ns:
@@ -224,6 +236,8 @@ class StateStore:
                 self._on_resolved(event)
             case Claimed():
                 self._on_claimed(event)
+            case Restored(carry=carry):
+                self._restore(carry)
             case FeedConnected():
                 if self.is_connected or self.reconnected_ts is not None:
                     self.reconnected_ts = event.ts
@@ -245,7 +259,9 @@ class StateStore:
                 order = Order(order_id, terms, ts)
                 order.report(Report.SENT, ts)
                 self.orders[order_id] = order
-                self.markets[terms.market_id].living[order_id] = order
+                state = self.markets[terms.market_id]
+                state.living[order_id] = order
+                state.has_traded = self._has_traded = True
                 self.touched.append(order)
                 self.order_count += 1
             case CancelOrder(order_id=order_id):
@@ -264,6 +280,96 @@ class StateStore:
     def living_orders(self) -> list[Order]:
         """Every order that is or may be on a book."""
         return [order for state in self.markets.values() for order in state.living.values()]
+
+    # -- from process to process ---------------------------------------------------------------------------
+
+    def carry(self, latches: tuple[Latch, ...] = ()) -> Carry:
+        """What the next process needs of this one."""
+        pnl, matched_cash, settled_cash = self.ledger.retired
+        return Carry(
+            initial_cash=self.ledger.initial_cash,
+            retired_pnl=pnl,
+            retired_matched_cash=matched_cash,
+            retired_settled_cash=settled_cash,
+            high_water_mark=self.ledger.high_water_mark,
+            max_drawdown=self.ledger.max_drawdown,
+            markets=tuple(self._carry_market(state) for state in self.markets.values()),
+            retired=tuple(m for m in self.ledger.accounts if m not in self.markets)[-RETIRED_CARRIED_MAX:],
+            latches=latches,
+        )
+
+    def _carry_market(self, state: MarketState) -> CarriedMarket:
+        fills: dict[OrderId, list[CarriedFill]] = {}
+        for key, fill in state.account.booked.items():
+            fills.setdefault(key.order_id, []).append(
+                CarriedFill(
+                    fill_id=key.fill_id,
+                    price=fill.price,
+                    qty=fill.qty,
+                    fee=fill.fee,
+                    status=state.account.fates.get(key),
+                )
+            )
+        return CarriedMarket(
+            market=state.market,
+            is_closed=state.phase is not Phase.OPEN,
+            winner=state.winner,
+            account=state.account.carry(),
+            orders=tuple(
+                CarriedOrder(
+                    order_id=order.order_id,
+                    terms=order.terms,
+                    sent_ts=order.sent_ts,
+                    may_work=order.is_living,
+                    is_fading=order.order_id in state.fading,
+                    was_rejected=order.state is OrderState.REJECTED,
+                    fills=tuple(fills.get(order.order_id, ())),
+                    early=state.account.early_of(order.order_id),
+                )
+                for order in self.orders.values()
+                if order.terms.market_id == state.market_id
+            ),
+            unheard_payout=self._unheard_payouts.get(state.market_id, Money(0)),
+        )
+
+    def _restore(self, carry: Carry) -> None:
+        """Take up what an earlier process left. Only a store that knows nothing can."""
+        if self.markets or self.ledger.accounts:
+            raise ValueError("only a new agent can take up what an earlier process left")
+        self.ledger.restore(carry)
+        self._has_traded = bool(carry.retired or carry.markets)
+        # What the stream told while nobody listened is gone, as after a reconnection.
+        self.reconnected_ts = self.now
+        for market_id in carry.retired:
+            self.ledger.open_account(market_id)
+            del self.ledger.live[market_id]
+        for carried in carry.markets:
+            self._restore_market(carried)
+
+    def _restore_market(self, carried: CarriedMarket) -> None:
+        market_id = carried.market.market_id
+        self.ledger.open_account(market_id)
+        account = self.ledger.accounts[market_id]
+        account.restore(carried.account, carried.winner)
+        state = self.markets[market_id] = MarketState(carried.market, account)
+        state.has_traded = bool(carried.orders) or any(
+            (carried.account.matched.yes, carried.account.matched.no, carried.account.matched.cash)
+        )
+        if carried.unheard_payout:
+            self._unheard_payouts[market_id] = carried.unheard_payout
+        for line in carried.orders:
+            order = self.orders[line.order_id] = restored_order(line, self.now)
+            account.restore_order(line)
+            if order.is_living:
+                state.living[order.order_id] = order
+            elif line.is_fading:
+                state.fading[order.order_id] = order
+        if carried.is_closed:
+            state.phase = Phase.CLOSED
+            state.book_reason = Reason.MARKET_CLOSED
+        if carried.winner is not None:
+            state.phase = Phase.RESOLVED
+            state.winner = carried.winner
 
     # -- books ---------------------------------------------------------------------------------------------
 
@@ -407,6 +513,9 @@ class StateStore:
         for line in event.orders:
             listed.add(line.order_id)
             order = self.orders.get(line.order_id)
+            if order is None and not self.order_count:
+                self._find(Halt.LEFTOVER_ORDERS, f"order {line.order_id} in {line.market_id} is from before")
+                continue
             if order is None:
                 self._find_foreign(line.order_id, f"open in {line.market_id}")
                 continue
@@ -481,8 +590,11 @@ class StateStore:
             return
         self._positions_asked_ts = event.asked_ts
         doubts: dict[MarketId, tuple[Nanos, int, int]] = {}
-        theirs = {line.market_id: (line.yes, line.no) for line in event.holdings}
+        theirs: dict[MarketId, tuple[int, int]] = {h.market_id: (h.yes, h.no) for h in event.holdings}
+        self._holdings = theirs
         for market_id in (*theirs, *(m for m in self.ledger.live if m not in theirs)):
+            if market_id not in self.ledger.live:
+                continue  # Finished, or of another life of this wallet: nothing that we do can change it.
             yes, no = self._difference(market_id, *theirs.get(market_id, (0, 0)))
             if yes or no:
                 doubt = self._doubt_holding(market_id, event.asked_ts, yes, no)
@@ -498,9 +610,7 @@ class StateStore:
         Losing tokens are worth nothing and may be burned by a claim or stay for ever: they do not count, but
         for the proof that complete sets make up the difference.
         """
-        account = self.ledger.accounts.get(market_id)
-        if account is None:
-            return yes, no
+        account = self.ledger.accounts[market_id]
         more_yes, more_no = yes - account.settled.yes, no - account.settled.no
         if account.winner is None or (more_yes == more_no and market_id in self.ledger.live):
             return more_yes, more_no
@@ -511,6 +621,9 @@ class StateStore:
     ) -> tuple[Nanos, int, int] | None:
         earlier = self._holding_doubts.get(market_id)
         state = self.markets.get(market_id)
+        if state is not None and not state.has_traded:
+            # What was there before our first order is where we begin. Without a mark yet it stays a doubt.
+            return None if self._adopt_holding(state, yes, no) else (asked_ts, yes, no)
         settled_ts = state.last_settled_ts if state is not None else 0
         if (
             earlier is None
@@ -545,6 +658,28 @@ class StateStore:
         self._retire_if_finished(state)
         return True
 
+    def _adopt_holding(self, state: MarketState, yes: int, no: int) -> bool:
+        worth = state.account.adopt(yes, no)
+        if worth is None:
+            return False
+        self.ledger.contribute(worth)
+        state.last_settled_ts = self._last_settled_ts = self.now
+        return True
+
+    def adopt(self) -> None:
+        """Take the exchange's latest figures for the truth: a person has looked at them.
+
+        What cannot be valued yet, or would make a holding negative, stays a difference.
+        """
+        for market_id, state in list(self.markets.items()):
+            yes, no = self._difference(market_id, *self._holdings.get(market_id, (0, 0)))
+            if (yes or no) and not state.account.pending:
+                self._adopt_holding(state, yes, no)
+        if self._cash_doubt is not None and not any(a.pending for a in self.ledger.live.values()):
+            self.ledger.contribute(Money(self._cash_doubt[1]))
+        self._holding_doubts = {}
+        self._cash_doubt = None
+
     def _on_balance(self, event: BalanceRead) -> None:
         if event.asked_ts < self._balance_asked_ts:
             self.ignored_events += 1
@@ -553,6 +688,9 @@ class StateStore:
         if self.ledger.initial_cash is None:
             self.ledger.initial_cash = event.cash
         difference = event.cash - self.ledger.settled_cash
+        if difference and not self._has_traded:
+            self.ledger.contribute(Money(difference))  # Nothing is ours yet: this is where we begin.
+            difference = 0
         doubt = self._cash_doubt
         if not difference:
             self._cash_doubt = None

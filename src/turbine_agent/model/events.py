@@ -15,9 +15,10 @@ from enum import StrEnum
 
 import msgspec
 
+from turbine_agent.model.carry import Carry
 from turbine_agent.model.ids import FillId, MarketId, OrderId
 from turbine_agent.model.markets import Market, Outcome, Side
-from turbine_agent.model.orders import Holding, OpenOrder
+from turbine_agent.model.orders import Holding, OpenOrder, SettlementStatus
 from turbine_agent.model.units import Money, Nanos, Price, Qty
 
 Level = tuple[Price, Qty]
@@ -163,13 +164,6 @@ class BalanceRead(Event, frozen=True, kw_only=True, gc=False):
     cash: Money
 
 
-class SettlementStatus(StrEnum):
-    """What became of a matched fill."""
-
-    SETTLED = "settled"
-    REVERSED = "reversed"
-
-
 class SettlementUpdated(Event, frozen=True, kw_only=True, gc=False):
     """A matched fill became final, or was undone."""
 
@@ -207,6 +201,15 @@ class Claimed(Event, frozen=True, kw_only=True, gc=False):
     payout: Money
 
 
+# -- an earlier process ------------------------------------------------------------------------------------
+
+
+class Restored(Event, frozen=True, kw_only=True, gc=False):
+    """An earlier process of ours has left this. Always a run's first fact, if there is anything."""
+
+    carry: Carry
+
+
 # -- the connection, time, people --------------------------------------------------------------------------
 
 
@@ -241,7 +244,11 @@ class OperatorAction(StrEnum):
 
     HALT = "halt"
     RESUME = "resume"
+    ADOPT = "adopt"
+    """Resume, and take the exchange's latest figures for cash and holdings as the truth."""
     CANCEL_ALL = "cancel_all"
+    CLAIM = "claim"
+    """Ask for all winnings now, also for those asked for a moment ago."""
     STOP = "stop"
 
 
@@ -271,6 +278,7 @@ AnyEvent = (
     | MarketClosed
     | MarketResolved
     | Claimed
+    | Restored
     | FeedConnected
     | FeedLost
     | FeedHeartbeat

@@ -10,6 +10,7 @@ client chose.
 from __future__ import annotations
 
 from collections.abc import Callable
+from enum import StrEnum
 from hashlib import blake2b
 
 import msgspec
@@ -91,6 +92,13 @@ class Holding(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     market_id: MarketId
     yes: Qty
     no: Qty
+
+
+class SettlementStatus(StrEnum):
+    """What became of a matched fill."""
+
+    SETTLED = "settled"
+    REVERSED = "reversed"
 
 
 class FillKey(msgspec.Struct, frozen=True, gc=False):

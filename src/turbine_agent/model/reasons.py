@@ -95,6 +95,8 @@ class Halt(StrEnum):
     GAP = "gap"
     """Market data is missing, or two sources disagree."""
     UNKNOWN_ORDERS = "unknown_orders"
+    LEFTOVER_ORDERS = "leftover_orders"
+    """Orders of ours from before this start are on the books, and nothing tells what they are."""
     POSITION_MISMATCH = "position_mismatch"
     BALANCE_MISMATCH = "balance_mismatch"
     # From here on a person has to look.

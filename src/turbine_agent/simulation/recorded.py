@@ -53,13 +53,12 @@ from turbine_agent.model.events import (
     OrderExpired,
     OrderFilled,
     OrderRejected,
-    SettlementStatus,
     SettlementUpdated,
     TradePrinted,
 )
 from turbine_agent.model.ids import FillId, MarketId, OrderId
 from turbine_agent.model.markets import Outcome, Side
-from turbine_agent.model.orders import Holding, OpenOrder, OrderTerms
+from turbine_agent.model.orders import Holding, OpenOrder, OrderTerms, SettlementStatus
 from turbine_agent.model.units import (
     MICROS,
     PRICE_MAX,

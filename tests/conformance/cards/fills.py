@@ -6,13 +6,8 @@ from tests.conformance.card import card
 from tests.conformance.crowd import CROWD, jostle
 from tests.conformance.floor import BUY, NO, SELL, YES, Floor, Scene, deed, fate, micros
 
-from turbine_agent.model.events import (
-    Liquidity,
-    OrderAccepted,
-    OrderFilled,
-    SettlementStatus,
-    SettlementUpdated,
-)
+from turbine_agent.model.events import Liquidity, OrderAccepted, OrderFilled, SettlementUpdated
+from turbine_agent.model.orders import SettlementStatus
 from turbine_agent.model.units import MICROS
 
 

@@ -7,7 +7,8 @@ from tests.conformance.crowd import CROWD, jostle
 from tests.conformance.floor import BUY, NO, SELL, Floor, Scene, deed, micros
 
 from turbine_agent.model.commands import Claim
-from turbine_agent.model.events import Claimed, OrderFilled, SettlementStatus, SettlementUpdated
+from turbine_agent.model.events import Claimed, OrderFilled, SettlementUpdated
+from turbine_agent.model.orders import SettlementStatus
 
 BOTH = (
     deed("12", SELL, "100", "0.55"),

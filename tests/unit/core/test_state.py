@@ -10,12 +10,11 @@ from turbine_agent.model.events import (
     MarketResolved,
     OpenOrdersRead,
     OrderCancelled,
-    SettlementStatus,
     SettlementUpdated,
 )
 from turbine_agent.model.ids import OrderId
 from turbine_agent.model.markets import Outcome, Side
-from turbine_agent.model.orders import OpenOrder
+from turbine_agent.model.orders import OpenOrder, SettlementStatus
 from turbine_agent.model.units import SECOND, Nanos
 
 

@@ -6,9 +6,9 @@ import pytest
 from tests.kit import MARKET, NEXT_MARKET, Bench, params, snapshot
 
 from turbine_agent.core.identity import IdSource
-from turbine_agent.model.events import BalanceRead, MarketOpened, SettlementStatus, SettlementUpdated
+from turbine_agent.model.events import BalanceRead, MarketOpened, SettlementUpdated
 from turbine_agent.model.markets import Outcome, Side
-from turbine_agent.model.orders import OrderDraft
+from turbine_agent.model.orders import OrderDraft, SettlementStatus
 from turbine_agent.model.reasons import Reason
 from turbine_agent.model.units import MICROS, SECOND, Money, Nanos, Price, Qty, UnitError
 from turbine_agent.risk.engine import Approved, Denied, RiskEngine

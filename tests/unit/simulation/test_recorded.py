@@ -23,13 +23,12 @@ from turbine_agent.model.events import (
     OrderExpired,
     OrderFilled,
     OrderRejected,
-    SettlementStatus,
     SettlementUpdated,
     TradePrinted,
 )
 from turbine_agent.model.ids import MarketId, OrderId
 from turbine_agent.model.markets import Market, Outcome, Side
-from turbine_agent.model.orders import Holding, OrderTerms
+from turbine_agent.model.orders import Holding, OrderTerms, SettlementStatus
 from turbine_agent.model.units import SECOND, Money, Nanos, Price, Qty, micros_from_text, notional
 from turbine_agent.simulation.recorded import RecordedExchange, RecordedParams
 from turbine_agent.simulation.recording import Frame, RecordedMarket, RecordingError

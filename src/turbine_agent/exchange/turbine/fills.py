@@ -44,12 +44,11 @@ from turbine_agent.model.events import (
     OrderCancelled,
     OrderExpired,
     OrderFilled,
-    SettlementStatus,
     SettlementUpdated,
 )
 from turbine_agent.model.ids import FillId, MarketId, OrderId
 from turbine_agent.model.markets import Outcome, Side
-from turbine_agent.model.orders import OpenOrder, OrderTerms
+from turbine_agent.model.orders import OpenOrder, OrderTerms, SettlementStatus
 from turbine_agent.model.units import MICROS, SECOND, Money, Nanos, Price, Qty
 
 REMEMBERED_MAX: Final = 20_000

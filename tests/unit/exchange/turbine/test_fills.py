@@ -18,12 +18,11 @@ from turbine_agent.model.events import (
     OrderCancelled,
     OrderExpired,
     OrderFilled,
-    SettlementStatus,
     SettlementUpdated,
 )
 from turbine_agent.model.ids import MarketId, OrderId
 from turbine_agent.model.markets import Outcome, Side
-from turbine_agent.model.orders import OrderTerms
+from turbine_agent.model.orders import OrderTerms, SettlementStatus
 from turbine_agent.model.units import SECOND, Nanos, Price, Qty
 
 US = "0x" + "aa" * 20
