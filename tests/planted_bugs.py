@@ -278,7 +278,7 @@ BUGS = (
     Bug(
         "latch-ends-by-itself",
         "core/agent.py",
-        "        needs_person = halt in LATCHING or self._mismatches >= MISMATCHES_MAX",
+        "        needs_person = halt in LATCHING or len(self._mismatches) >= MISMATCHES_MAX",
         "        needs_person = False",
         "tests/scenario/test_halts.py",
     ),
@@ -406,8 +406,8 @@ BUGS = (
     Bug(
         "a-passed-limit-leaves-room-on-the-other-side",
         "risk/engine.py",
-        "            if more and loss > limits.max_market_loss:",
-        "            if more and loss > max(limits.max_market_loss, if_yes, if_no):",
+        "            if more and loss > limit:",
+        "            if more and loss > max(limit, if_yes, if_no):",
         "tests/scenario/test_bad_weather.py",
     ),
     Bug(

@@ -22,8 +22,9 @@ def worst_case_within_limits(store: StateStore) -> str | None:
     total = 0
     for state in store.markets.values():
         loss = max(0, *(_loss_if(state, winner, limits.fee_ppm) for winner in _possible(state)))
-        if loss > limits.max_market_loss:
-            return f"{state.market_id} could lose {loss} micro-USDC, the limit is {limits.max_market_loss}"
+        limit = limits.market_loss_limit(state.market)
+        if loss > limit:
+            return f"{state.market_id} could lose {loss} micro-USDC, the limit is {limit}"
         total += loss
     if total > limits.max_portfolio_exposure:
         return f"all markets could lose {total} micro-USDC, the limit is {limits.max_portfolio_exposure}"

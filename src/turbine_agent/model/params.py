@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
+from turbine_agent.model.markets import Market
 from turbine_agent.model.units import Money, Nanos, Price, Qty
 
 
@@ -37,6 +38,15 @@ class StrategyParams(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Grid of our quotes, micro-dollars; divides 1_000_000."""
 
 
+class Allotment(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Capital set aside for one series of markets."""
+
+    asset: str
+    interval_s: int
+    max_market_loss: Money
+    """The most that one market of the series can lose."""
+
+
 class RiskLimits(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What no order may break (design, sections 3, 6; controls, section 1)."""
 
@@ -45,6 +55,8 @@ class RiskLimits(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     max_market_loss: Money
     max_portfolio_exposure: Money
     """Worst-case loss of one market, and the sum over all that are not yet paid out."""
+    allotments: tuple[Allotment, ...] = ()
+    """Where several series share the portfolio: what a market of each may lose at most."""
     max_order_qty: Qty
     max_order_value: Money
     price_collar: int
@@ -75,6 +87,13 @@ class RiskLimits(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The exchange refuses orders that expire sooner than this."""
     unknown_budget: int
     """Orders of unknown fate at which the agent halts."""
+
+    def market_loss_limit(self, market: Market) -> Money:
+        """The most that this market can lose, micro-USDC."""
+        for allotment in self.allotments:
+            if allotment.asset == market.asset and allotment.interval_s == market.interval_s:
+                return min(self.max_market_loss, allotment.max_market_loss)
+        return self.max_market_loss
 
 
 class ExecutionParams(msgspec.Struct, frozen=True, kw_only=True, gc=False):

@@ -182,8 +182,9 @@ class RiskEngine:
         more_yes, more_no = draft_losses(draft, fee_ppm)
         after = worst_of(state, (if_yes + more_yes, if_no + more_no))
         # Each winner by itself: a limit that is passed on one side leaves no more room on the other.
+        limit = limits.market_loss_limit(state.market)
         for more, loss in ((more_yes, if_yes + more_yes), (more_no, if_no + more_no)):
-            if more and loss > limits.max_market_loss:
+            if more and loss > limit:
                 return Reason.MARKET_LOSS_LIMIT
         if after > worst_of(state, (if_yes, if_no)):
             others = [other for other in store.markets.values() if other is not state]

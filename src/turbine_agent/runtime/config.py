@@ -36,6 +36,7 @@ from turbine_agent.runtime.settings import (
     keys,
     plain,
     sections,
+    series_of,
     settings_from,
     shown,
     to_params,
@@ -395,6 +396,9 @@ class _Contradiction(NamedTuple):
 def _contradictions(settings: Settings) -> Iterator[_Contradiction]:
     s, r = settings.strategy, settings.risk
     swapped = "exchange the two if they are swapped"
+    series = [(one.asset, one.minutes) for one in series_of(settings.markets.series)]
+    if len(set(series)) < len(series):
+        yield _Contradiction("markets.series", "names a series twice", hint="give it one weight")
     if s.min_price >= s.max_price:
         yield _Contradiction("strategy.min_price", "is not below", "strategy.max_price", swapped)
     if s.extreme_low >= s.extreme_high:

@@ -20,7 +20,14 @@ from typing import Annotated, Any, Final, get_args, get_type_hints
 
 import msgspec
 
-from turbine_agent.model.params import AgentParams, ExecutionParams, LoopParams, RiskLimits, StrategyParams
+from turbine_agent.model.params import (
+    AgentParams,
+    Allotment,
+    ExecutionParams,
+    LoopParams,
+    RiskLimits,
+    StrategyParams,
+)
 from turbine_agent.model.units import (
     MILLISECOND,
     SECOND,
@@ -290,6 +297,40 @@ class StrategySettings(msgspec.Struct, frozen=True, kw_only=True):
     ] = Decimal("0.25")
 
 
+_SERIES: Final = "[A-Z0-9]{2,8}/[1-9][0-9]{0,3}(?:=[1-9][0-9]?)?"
+
+
+class MarketsSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Which quick markets are traded."""
+
+    series: Annotated[
+        str,
+        Text(
+            rf"{_SERIES}(?: +{_SERIES})*",
+            'ASSET/MINUTES, several with blanks between, each with "=WEIGHT" if it is to have more than 1',
+        ),
+        "The series to trade. Several share max_portfolio_exposure_usdc by their weights.",
+    ] = "BTC/15"
+
+
+class Series(msgspec.Struct, frozen=True, kw_only=True):
+    """One series of quick markets, one market after the other."""
+
+    asset: str
+    minutes: int
+    weight: int
+
+
+def series_of(text: str) -> tuple[Series, ...]:
+    """Read `markets.series`, whose form the schema has checked."""
+    found = []
+    for word in text.split():
+        name, _, weight = word.partition("=")
+        asset, _, minutes = name.partition("/")
+        found.append(Series(asset=asset, minutes=int(minutes), weight=int(weight or 1)))
+    return tuple(found)
+
+
 class RolloverSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Moving from one quick market to the next."""
 
@@ -488,6 +529,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     exchange: ExchangeSettings = ExchangeSettings()
     strategy: StrategySettings = StrategySettings()
+    markets: MarketsSettings = MarketsSettings()
     rollover: RolloverSettings = RolloverSettings()
     risk: RiskSettings = RiskSettings()
     loop: LoopSettings = LoopSettings()
@@ -557,6 +599,7 @@ def settings_from(values: dict[str, Value]) -> Settings:
 def to_params(settings: Settings) -> AgentParams:
     """The same numbers in the core's integers. Raises UnitError for an amount that does not fit exactly."""
     strategy, risk, loop = settings.strategy, settings.risk, settings.loop
+    portfolio = Money(micros_from_text(risk.max_portfolio_exposure_usdc))
     return AgentParams(
         strategy=StrategyParams(
             base_spread=micros_from_text(strategy.base_spread),
@@ -577,7 +620,8 @@ def to_params(settings: Settings) -> AgentParams:
         risk=RiskLimits(
             max_inventory=Qty(micros_from_text(risk.max_inventory_units)),
             max_market_loss=Money(micros_from_text(risk.max_market_loss_usdc)),
-            max_portfolio_exposure=Money(micros_from_text(risk.max_portfolio_exposure_usdc)),
+            max_portfolio_exposure=portfolio,
+            allotments=allotments(series_of(settings.markets.series), portfolio),
             max_order_qty=Qty(micros_from_text(risk.max_order_units)),
             max_order_value=Money(micros_from_text(risk.max_order_value_usdc)),
             price_collar=micros_from_text(risk.price_collar),
@@ -612,4 +656,19 @@ def to_params(settings: Settings) -> AgentParams:
             markout_ns=nanos_from_seconds(loop.markout_s),
             check_invariants=loop.check_invariants,
         ),
+    )
+
+
+def allotments(series: tuple[Series, ...], portfolio: Money) -> tuple[Allotment, ...]:
+    """Share the portfolio's limit among several series by their weights; none of them can use another's."""
+    if len(series) < 2:
+        return ()
+    total = sum(one.weight for one in series)
+    return tuple(
+        Allotment(
+            asset=one.asset,
+            interval_s=one.minutes * 60,
+            max_market_loss=Money(portfolio * one.weight // total),
+        )
+        for one in series
     )

@@ -107,8 +107,14 @@ def test_the_core_gets_the_numbers_in_its_own_units() -> None:
 
 def test_every_key_of_the_core_reaches_it() -> None:
     """Another value for a key changes the parameters; a key that changed nothing would be a dead promise."""
-    elsewhere = {"exchange", "rollover", "logging"}
+    elsewhere = {"exchange", "markets", "rollover", "logging"}
     before = to_params(Settings())
+    two = msgspec.structs.replace(Settings().markets, series="BTC/15=2 ETH/60")
+    shared = to_params(msgspec.structs.replace(Settings(), markets=two)).risk.allotments
+    assert [(a.asset, a.interval_s, a.max_market_loss) for a in shared] == [
+        ("BTC", 900, 100_000_000),
+        ("ETH", 3_600, 50_000_000),
+    ]
     for key in keys().values():
         if key.section in elsewhere:
             continue
@@ -241,8 +247,8 @@ def test_a_file_that_sets_nothing_is_fine(config: Path, text: str) -> None:
             "stratgey:\n  base_spread: 0.02\n",
             (
                 "FILE:1: stratgey: there is no such section\n"
-                "  do: the nearest section is strategy; there are exchange, strategy, rollover, risk, loop, "
-                "logging"
+                "  do: the nearest section is strategy; there are exchange, strategy, markets, rollover, "
+                "risk, loop, logging"
             ),
         ),
         (
@@ -436,6 +442,7 @@ def test_a_private_key_in_the_wrong_place_is_not_repeated(config: Path) -> None:
         (["strategy.order_size=51"], "strategy.order_size"),
         (["risk.max_inventory_units=9"], "strategy.order_size"),
         (["risk.max_market_loss_usdc=151"], "risk.max_market_loss_usdc"),
+        (["markets.series=BTC/15 ETH/60 BTC/15=2"], "markets.series"),
         (["risk.soft_drawdown_limit=75"], "risk.soft_drawdown_limit"),
         (["risk.pull_s=91"], "risk.pull_s"),
         (["risk.order_ttl_s=79"], "risk.order_ttl_s"),
