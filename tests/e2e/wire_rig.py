@@ -31,7 +31,7 @@ from turbine_agent.model.params import AgentParams
 from turbine_agent.model.units import MICROS, SECOND, Nanos, Price, Qty
 from turbine_agent.protocol.constants import POLYGON, STREAM
 from turbine_agent.runtime.driver import CommandDigest
-from turbine_agent.runtime.live import Ending, drive_live
+from turbine_agent.runtime.live import Ending, LiveRun
 from turbine_agent.runtime.serve import ExchangeServer
 from turbine_agent.simulation.flow import HOUSE
 from turbine_agent.simulation.latency import Latency, LatencyParams
@@ -75,15 +75,9 @@ class Wire:
 
     def start(self, *, keeps_events: bool) -> None:
         keep: tuple[Callable[[AnyEvent], None], ...] = (self.events.append,) if keeps_events else ()
+        run = LiveRun(self.agent, self.client, digest=self.digest, observers=(*keep, self._observe))
         self._run = asyncio.get_running_loop().create_task(
-            drive_live(
-                self.agent,
-                self.client,
-                self.digest,
-                (*keep, self._observe),
-                is_over=lambda: self._is_over,
-                farewell_ns=FAREWELL,
-            )
+            run.run(lambda: self._is_over, farewell_ns=FAREWELL, reason="the run is over")
         )
 
     async def stop(self) -> Ending:
