@@ -15,7 +15,6 @@ Readers are never in the way.
 
 from __future__ import annotations
 
-import os
 from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
@@ -253,7 +252,7 @@ def _prepare(
         opening.check_format(path, connection)
     opening.set_up_writing(connection)
     if is_new:
-        _begin(path, connection, identity)
+        _begin(connection, identity)
     reader = JournalReader(path, connection, torn_frames=torn)
     if reader.identity != identity:
         raise OtherJournalError(
@@ -273,7 +272,7 @@ def _prepare(
     )
 
 
-def _begin(path: Path, connection: apsw.Connection, identity: Identity) -> None:
+def _begin(connection: apsw.Connection, identity: Identity) -> None:
     connection.execute("BEGIN IMMEDIATE")
     schema.create(connection)
     connection.execute(
@@ -281,9 +280,3 @@ def _begin(path: Path, connection: apsw.Connection, identity: Identity) -> None:
         (identity.wallet, identity.chain_id, genesis(identity)),
     )
     connection.execute("COMMIT")
-    # SQLite syncs the folder when it makes its log; the lock file's entry is not worth one.
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
