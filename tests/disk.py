@@ -93,7 +93,9 @@ class SimulatedDisk(apsw.VFS):
         """The notes made before a point of the log."""
         return [op.note for op in self.log[:at] if isinstance(op, Mark)]
 
-    def break_down(self, error: type[apsw.Error], *, on: type[Op] | tuple[type[Op], ...], after: int = 0) -> None:
+    def break_down(
+        self, error: type[apsw.Error], *, on: type[Op] | tuple[type[Op], ...], after: int = 0
+    ) -> None:
         """Fail operations of these kinds, all but the next `after` ones."""
         self._error, self._left = error, after
         self._breaks_on = on if isinstance(on, tuple) else (on,)

@@ -43,9 +43,9 @@ _RARE_TYPES: Final = (
 )
 
 
-def _any_of(types: tuple[str, ...]) -> str:
+def _any_of(types: tuple[str, ...], table: str = "") -> str:
     """As alternatives, because SQLite sees only in these that one type of them is enough for the index."""
-    return " OR ".join(f"type = '{name}'" for name in types)
+    return " OR ".join(f"{table}type = '{name}'" for name in types)
 
 
 _TABLES: Final = f"""
@@ -84,12 +84,12 @@ CREATE TABLE reports (
     PRIMARY KEY (kind, key)
 ) STRICT, WITHOUT ROWID;
 
-CREATE INDEX records_by_order ON records (type, body ->> '$.order_id') WHERE {_any_of(_ORDER_TYPES)};
+CREATE INDEX records_by_order ON records (body ->> '$.order_id') WHERE {_any_of(_ORDER_TYPES)};
 
-CREATE INDEX records_by_type ON records (type, seq) WHERE {_any_of(_RARE_TYPES)};
+CREATE INDEX records_by_type ON records (type, seq) WHERE {_any_of(_ORDER_TYPES + _RARE_TYPES)};
 """
 
-_VIEWS: Final = """
+_VIEWS: Final = f"""
 CREATE VIEW runs AS
 SELECT
     run,
@@ -167,49 +167,35 @@ SELECT
     END AS state
 FROM (
     SELECT
-        seq,
-        run,
-        order_id,
-        body ->> '$.terms.market_id' AS market_id,
-        CASE body ->> '$.terms.outcome' WHEN 0 THEN 'YES' WHEN 1 THEN 'NO' END AS outcome,
-        CASE body ->> '$.terms.side' WHEN 0 THEN 'BUY' WHEN 1 THEN 'SELL' END AS side,
-        body ->> '$.terms.price' AS price_micros,
-        body ->> '$.terms.qty' AS qty_micros,
+        placed.seq,
+        placed.run,
+        placed.body ->> '$.order_id' AS order_id,
+        placed.body ->> '$.terms.market_id' AS market_id,
+        CASE placed.body ->> '$.terms.outcome' WHEN 0 THEN 'YES' WHEN 1 THEN 'NO' END AS outcome,
+        CASE placed.body ->> '$.terms.side' WHEN 0 THEN 'BUY' WHEN 1 THEN 'SELL' END AS side,
+        placed.body ->> '$.terms.price' AS price_micros,
+        placed.body ->> '$.terms.qty' AS qty_micros,
         (
             SELECT coalesce(sum(qty), 0)
             FROM (
                 SELECT DISTINCT body ->> '$.fill_id' AS fill_id, body ->> '$.qty' AS qty
                 FROM records
-                WHERE type = 'OrderFilled' AND body ->> '$.order_id' = placed.order_id
+                WHERE type = 'OrderFilled' AND body ->> '$.order_id' = placed.body ->> '$.order_id'
             )
         ) AS filled_micros,
-        ts AS sent_ts,
-        (
-            SELECT min(ts) FROM records
-            WHERE type = 'OrderAccepted' AND body ->> '$.order_id' = placed.order_id
-        ) AS accepted_ts,
-        (
-            SELECT min(ts) FROM records
-            WHERE type = 'CancelOrder' AND body ->> '$.order_id' = placed.order_id
-        ) AS cancel_asked_ts,
-        (
-            SELECT min(ts) FROM records
-            WHERE type = 'OrderCancelled' AND body ->> '$.order_id' = placed.order_id
-        ) AS cancelled_ts,
-        (
-            SELECT min(ts) FROM records
-            WHERE type = 'OrderExpired' AND body ->> '$.order_id' = placed.order_id
-        ) AS expired_ts,
-        (
-            SELECT min(ts) FROM records
-            WHERE type = 'OrderRejected' AND body ->> '$.order_id' = placed.order_id
-        ) AS rejected_ts,
-        (
-            SELECT max(ts) FROM records
-            WHERE type IN ('SubmitUnknown', 'CancelUnknown') AND body ->> '$.order_id' = placed.order_id
-        ) AS unknown_ts,
-        (body ->> '$.terms.expires_s') * 1000000000 AS expires_ts
-    FROM (SELECT *, body ->> '$.order_id' AS order_id FROM records WHERE type = 'PlaceOrder') AS placed
+        placed.ts AS sent_ts,
+        min(CASE told.type WHEN 'OrderAccepted' THEN told.ts END) AS accepted_ts,
+        min(CASE told.type WHEN 'CancelOrder' THEN told.ts END) AS cancel_asked_ts,
+        min(CASE told.type WHEN 'OrderCancelled' THEN told.ts END) AS cancelled_ts,
+        min(CASE told.type WHEN 'OrderExpired' THEN told.ts END) AS expired_ts,
+        min(CASE told.type WHEN 'OrderRejected' THEN told.ts END) AS rejected_ts,
+        max(CASE WHEN told.type IN ('SubmitUnknown', 'CancelUnknown') THEN told.ts END) AS unknown_ts,
+        (placed.body ->> '$.terms.expires_s') * 1000000000 AS expires_ts
+    FROM records AS placed
+    JOIN records AS told
+        ON told.body ->> '$.order_id' = placed.body ->> '$.order_id' AND ({_any_of(_ORDER_TYPES, 'told.')})
+    WHERE placed.type = 'PlaceOrder'
+    GROUP BY placed.seq
 );
 
 CREATE VIEW claims AS
