@@ -6,12 +6,12 @@
     disk.mark("flushed 1")                          # a note in the log of operations
     disk.lose_power(at=17, fate=..., into=folder)   # what the platters would hold
 
-The disk is a layer of SQLite's own (a VFS) over the real one, so all locks and shared memory are real. It keeps
-a log of every operation that changes a file. What is on the platters after a loss of power at any point of
-that log is: every operation up to the file's last sync before it, and of the later ones any part, as `fate`
-decides: kept, lost, or torn at a sector. An order of un-synced writes is not promised by a disk, and not here.
+The disk is a layer of SQLite's own (a VFS) over the real one, so all locks and shared memory are real. It
+keeps a log of every operation that changes a file. What is on the platters after a loss of power at any point
+of that log is: every operation up to the file's last sync before it, and of the later ones any part, as
+`fate` decides: kept, lost, or torn at a sector. No disk promises an order of un-synced writes, nor does this.
 
-    disk.break_down(apsw.FullError, on=Write, after=3)   # the fourth write from now on fails, and all later ones
+    disk.break_down(apsw.FullError, on=Write, after=3)   # the fourth write from now fails, and all after it
     disk.repair()
 """
 
@@ -125,7 +125,7 @@ class SimulatedDisk(apsw.VFS):
             self.note(Create(file=file.name))
         return SimulatedFile(self, file.name, name, flags)
 
-    def xDelete(self, filename: str, syncdir: bool) -> None:  # noqa: FBT001, N802
+    def xDelete(self, filename: str, syncdir: bool) -> None:  # noqa: N802
         super().xDelete(filename, syncdir)
         self.log.append(Delete(file=Path(filename).name, is_synced=bool(syncdir)))
 
@@ -136,10 +136,6 @@ class SimulatedDisk(apsw.VFS):
                 raise self._error(f"simulated: {type(op).__name__} of {op.file}")
             self._left -= 1
         self.log.append(op)
-
-    def excepthook(self, *_: object) -> bool:
-        """The errors in here are meant."""
-        return True
 
 
 class SimulatedFile(apsw.VFSFile):
@@ -152,7 +148,7 @@ class SimulatedFile(apsw.VFSFile):
         self._disk = disk
         self._file = file
 
-    def xWrite(self, data: bytes, offset: int) -> None:  # type: ignore[override]  # noqa: N802
+    def xWrite(self, data: bytes, offset: int) -> None:  # noqa: N802
         self._disk.note(Write(file=self._file, offset=offset, data=bytes(data)))
         super().xWrite(data, offset)
 
@@ -163,9 +159,6 @@ class SimulatedFile(apsw.VFSFile):
     def xSync(self, flags: int) -> None:  # noqa: N802
         self._disk.note(Sync(file=self._file))
         super().xSync(flags)
-
-    def excepthook(self, *_: object) -> bool:
-        return True
 
 
 def _apply(files: dict[str, bytearray], op: Op, fate: Fate) -> None:

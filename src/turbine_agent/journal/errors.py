@@ -83,7 +83,7 @@ def translated(path: Path) -> Iterator[None]:
 
 
 def give_up(path: Path, error: apsw.Error | UnicodeDecodeError) -> NoReturn:
-    """Raise the JournalError that this error of SQLite's is; what only a bug of ours can cause stays as it is."""
+    """Raise the JournalError that SQLite's error is. What only a bug of ours can cause stays as it is."""
     match error:
         case apsw.NotADBError():
             raise NotAJournalError(

@@ -127,9 +127,11 @@ class JournalReader:
     def runs(self) -> tuple[Run, ...]:
         """All runs, oldest first. Raises JournalVersionError if this version cannot read a header."""
         with translated(self.path):
-            heads = self._connection.execute(
-                "SELECT run, seq, body FROM records WHERE type = 'RunHeader' ORDER BY seq"
-            ).fetchall()
+            heads = list(
+                self._connection.execute(
+                    "SELECT run, seq, body FROM records WHERE type = 'RunHeader' ORDER BY seq"
+                )
+            )
         ends = [seq - 1 for _, seq, _ in heads[1:]] + [self.last_seq]
         found: list[Run] = []
         for (number, seq, body), end in zip(heads, ends, strict=False):
@@ -144,7 +146,7 @@ class JournalReader:
     def last_seq(self) -> int:
         """The last record's number; 0 if there is none."""
         with translated(self.path):
-            (found,) = self._connection.execute("SELECT max(seq) FROM records").fetchone()
+            found: int | None = self._connection.execute("SELECT max(seq) FROM records").get
         return max(self.tip().seq, found or 0)
 
     def tip(self) -> Tip:
@@ -163,12 +165,18 @@ class JournalReader:
             rows = self._connection.execute("SELECT type, count(*) FROM records GROUP BY type ORDER BY type")
             return {str(name): int(count) for name, count in rows}
 
+    def columns(self, view: str) -> list[str]:
+        """The names of the columns of one of `schema.VIEWS`."""
+        with translated(self.path):
+            return [
+                name for (name,) in self._connection.execute("SELECT name FROM pragma_table_info(?)", (view,))
+            ]
+
     def table(self, view: str) -> Iterator[dict[str, object]]:
         """The rows of one of `schema.VIEWS`, oldest first."""
+        names = self.columns(view)
         with translated(self.path):
-            cursor = self._connection.execute(f"SELECT * FROM {view} ORDER BY 1")  # noqa: S608 - ours
-            names = [name for name, _ in cursor.get_description()]
-            for row in cursor:
+            for row in self._connection.execute(f"SELECT * FROM {view} ORDER BY 1"):  # noqa: S608 - one of ours
                 yield dict(zip(names, row, strict=True))
 
     # -- records -------------------------------------------------------------------------------------------
@@ -248,13 +256,22 @@ class JournalReader:
             )
         return self._checked(*row)
 
+    def checkpoints(self) -> Iterator[Checkpoint]:
+        """The latest checkpoint of every run that has one, oldest first."""
+        with translated(self.path):
+            rows = list(
+                self._connection.execute("SELECT run, seq, body, chain FROM checkpoints ORDER BY seq")
+            )
+        for row in rows:
+            yield self._checked(*row)
+
     def tail(self) -> Iterator[Record]:
         """The records that the latest checkpoint does not cover; all of them if there is none."""
         checkpoint = self.latest_checkpoint()
         yield from self.records(after=checkpoint.seq if checkpoint is not None else 0)
 
     def check_tail(self) -> int:
-        """Check what a recovery builds on: the latest checkpoint and all behind it. The first record checked."""
+        """Check what a recovery builds on: the latest checkpoint and all behind it. Where that begins."""
         checkpoint = self.latest_checkpoint()
         first = checkpoint.seq if checkpoint is not None else 0
         for _ in self.records(after=first):
@@ -267,7 +284,7 @@ class JournalReader:
         """Reports of one kind, or all, by kind and key."""
         with translated(self.path):
             rows = self._connection.execute(
-                "SELECT kind, key, ts, body, chain FROM reports WHERE ?1 IS NULL OR kind = ?1 ORDER BY kind, key",
+                "SELECT * FROM reports WHERE ?1 IS NULL OR kind = ?1 ORDER BY kind, key",
                 (kind,),
             )
             for name, key, ts, body, chain in rows:
@@ -284,7 +301,7 @@ class JournalReader:
         for a record that is whole and cannot be read by this version.
         """
         with translated(self.path):
-            (found,) = self._connection.execute("PRAGMA integrity_check(1)").fetchone()
+            found: str = self._connection.execute("PRAGMA integrity_check(1)").get
         if found != "ok":
             raise JournalCorruptError(self.path, f"the database is damaged: {found}")
         kinds = dict.fromkeys(Kind, 0)
@@ -298,16 +315,13 @@ class JournalReader:
                 raise self._unreadable(record.seq, record.type, "this version would write it in other words")
             kinds[record.kind] += 1
             chain = record.chain
-        with translated(self.path):
-            checkpoints = self._connection.execute("SELECT run, seq, body, chain FROM checkpoints").fetchall()
-        for row in checkpoints:
-            self._checked(*row)
+        checkpoints = sum(1 for _ in self.checkpoints())
         self.latest_checkpoint()
         return Verification(
             runs=kinds[Kind.RUN],
             events=kinds[Kind.EVENT],
             commands=kinds[Kind.COMMAND],
-            checkpoints=len(checkpoints),
+            checkpoints=checkpoints,
             reports=sum(1 for _ in self.reports()),
             chain=chain.hex(),
         )
@@ -320,9 +334,9 @@ class JournalReader:
             raise JournalCorruptError(self.path, "the row that says whose journal it is is missing")
         return Identity(wallet=row[0], chain_id=row[1])
 
-    def _next(self, rows: apsw.Cursor, expected: int) -> tuple[int, int, str, str, int, str, bytes] | None:
+    def _next(self, rows: apsw.Cursor, expected: int) -> tuple[int, int, str, str, Nanos, str, bytes] | None:
         try:
-            return next(rows, None)  # type: ignore[arg-type]  # the columns of a STRICT table
+            return next(rows, None)
         except (apsw.Error, UnicodeDecodeError) as error:
             raise self._corrupt(expected, f"cannot be read ({error})") from error
 

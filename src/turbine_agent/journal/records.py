@@ -131,13 +131,30 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 encode: Final = msgspec.json.Encoder().encode
 """Canonical JSON of an event, a command or a header."""
 
-decode_event: Final = msgspec.json.Decoder[AnyEvent](AnyEvent).decode
-decode_command: Final = msgspec.json.Decoder[AnyCommand](AnyCommand).decode
-decode_header: Final = msgspec.json.Decoder(RunHeader).decode
+_EVENTS: Final = msgspec.json.Decoder(AnyEvent)
+_COMMANDS: Final = msgspec.json.Decoder(AnyCommand)
+_HEADERS: Final = msgspec.json.Decoder(RunHeader)
+
+
+def decode_event(body: str) -> AnyEvent:
+    """The event. Raises msgspec.ValidationError or DecodeError for what this version cannot read."""
+    event: AnyEvent = _EVENTS.decode(body)
+    return event
+
+
+def decode_command(body: str) -> AnyCommand:
+    """The command. Raises as `decode_event`."""
+    command: AnyCommand = _COMMANDS.decode(body)
+    return command
+
+
+def decode_header(body: str) -> RunHeader:
+    """The header of a run. Raises as `decode_event`."""
+    return _HEADERS.decode(body)
 
 
 def decode(record: Record) -> AnyEvent | AnyCommand | RunHeader:
-    """What was written. Raises msgspec.ValidationError or DecodeError for what this version cannot read."""
+    """What was written. Raises as `decode_event`."""
     match record.kind:
         case Kind.EVENT:
             return decode_event(record.body)

@@ -193,7 +193,7 @@ FROM (
         (placed.body ->> '$.terms.expires_s') * 1000000000 AS expires_ts
     FROM records AS placed
     JOIN records AS told
-        ON told.body ->> '$.order_id' = placed.body ->> '$.order_id' AND ({_any_of(_ORDER_TYPES, 'told.')})
+        ON told.body ->> '$.order_id' = placed.body ->> '$.order_id' AND ({_any_of(_ORDER_TYPES, "told.")})
     WHERE placed.type = 'PlaceOrder'
     GROUP BY placed.seq
 );
@@ -259,7 +259,7 @@ FROM opened
 LEFT JOIN resolved ON resolved.market_id = opened.market_id
 LEFT JOIN claimed ON claimed.market_id = opened.market_id
 LEFT JOIN held ON held.market_id = opened.market_id;
-"""
+"""  # noqa: S608 - the only thing put in are names of ours
 
 VIEWS: Final = ("runs", "orders", "fills", "settlements", "markets", "claims")
 

@@ -63,7 +63,7 @@ class Recovery(msgspec.Struct, frozen=True, kw_only=True, gc=False):
             return "a new journal"
         torn = ""
         if self.torn_frames:
-            torn = f"; {self.torn_frames} pages behind them belonged to a flush that never returned, and are dropped"
+            torn = f"; {self.torn_frames} pages of a flush that never returned are dropped"
         return f"{self.last_seq} records, checked from {self.checked_from} on{torn}"
 
 
@@ -90,7 +90,7 @@ class Journal:
         self._chain = tip.chain
         self._checkpoint_seq = tip.checkpoint_seq
         self._run = 0
-        (self._runs,) = connection.execute("SELECT coalesce(max(run), 0) FROM runs").fetchone()
+        self._runs: int = connection.execute("SELECT coalesce(max(run), 0) FROM runs").get
         self._ts = Nanos(0)
         self._is_dirty = False
         self._failed: JournalError | None = None
@@ -150,20 +150,20 @@ class Journal:
         self._append("C", type(command).__name__, self._ts, command)
 
     def checkpoint(self, body: bytes) -> None:
-        """A state that covers all records up to now. It replaces the run's earlier one with the next flush."""
+        """A state that covers all records up to now; the next flush puts it in the place of the run's last."""
         self._check()
         seal = seal_checkpoint(self._chain, self._run, self._seq, body)
         self._run_statement(schema.PUT_CHECKPOINT, (self._run, self._seq, body, seal))
         self._checkpoint_seq = self._seq
 
     def report(self, kind: str, key: str, ts: Nanos, body: object) -> None:
-        """A result for people to query, in place of an earlier one of that kind and key. `body` becomes JSON."""
+        """A result for people to query, as JSON, in place of an earlier one of that kind and key."""
         self._check()
         text = encode(body).decode()
         self._run_statement(schema.PUT_REPORT, (kind, key, ts, text, seal_report(kind, key, ts, text)))
 
     def flush(self) -> None:
-        """Return when everything that was appended is on the disk. Costs one commit, nothing if there is none."""
+        """Return when all that was appended is on the disk. Costs one commit, or nothing if nothing was."""
         self._check()
         if self._seq == self._flushed_seq and not self._is_dirty:
             return

@@ -5,7 +5,7 @@ the core is as deterministic as it promises, every command comes out as it was w
 any process. The first one that does not is named, with what was expected and what came.
 
 A run that was cut off may end with an event whose commands were not flushed any more. What is there of them
-has to be equal; that the rest is missing is told, and is no difference: nothing that was not flushed has left.
+has to be equal. That the rest is missing is told, and is no difference: what was not flushed was not sent.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class RunReplay(msgspec.Struct, frozen=True, kw_only=True):
     digest: str
     """Of all commands that were equal: that of the session's own report, if all were."""
     unfinished: int
-    """Commands of the last event that are not in the journal, because the run ended before they were flushed."""
+    """Commands of the last event that are not in the journal: the run ended before they were flushed."""
     raised: str | None
     """With which error of its own the agent ended on the last event, which has no commands in the journal."""
     difference: Difference | None
