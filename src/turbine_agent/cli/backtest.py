@@ -7,11 +7,19 @@ from typing import Annotated
 
 import typer
 
-from turbine_agent.cli.common import ConfigOption, JsonOption, SetOption, UsageError, settings_for
+from turbine_agent.cli.common import (
+    ConfigOption,
+    JournalOption,
+    JsonOption,
+    SetOption,
+    UsageError,
+    settings_for,
+)
 
 
 def backtest(
     paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Recordings, or folders of them.")],
+    journal: JournalOption = None,
     config: ConfigOption = None,
     overrides: SetOption = None,
     *,
@@ -25,6 +33,6 @@ def backtest(
 
     params = to_params(settings_for(config, overrides).settings)
     try:
-        report_run(lambda watcher: run(params, tuple(paths), watcher), json=json)
+        report_run(lambda watcher: run(params, tuple(paths), watcher, journal), json=json)
     except RecordingError as error:
         raise UsageError(str(error)) from error

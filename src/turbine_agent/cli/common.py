@@ -22,7 +22,9 @@ class ExitCode(IntEnum):
     USAGE = 2
     CONFIG = 10
     CREDENTIALS = 11
+    HELD = 12
     ORDERS_LEFT = 23
+    JOURNAL = 24
     UNREACHABLE = 30
     INTERRUPTED = 130
 
@@ -60,6 +62,15 @@ SetOption = Annotated[
         show_default=False,
     ),
 ]
+JournalOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--journal",
+        metavar="FILE",
+        help="Also write a journal, for `replay` and `journal`; one that is there is continued.",
+        show_default=False,
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 
 
@@ -73,6 +84,31 @@ def settings_for(path: Path | None, flags: Sequence[str] | None) -> Loaded:
     for warning in loaded.warnings:
         complain(f"warning: {warning}")
     return loaded
+
+
+def code_of(error: Exception) -> ExitCode | None:
+    """The exit code of an error that modules below the command line raise; None if it has none of its own.
+
+    Called when something went wrong already: the modules it knows are imported only then.
+    """
+    from turbine_agent.journal import errors
+    from turbine_agent.runtime.config import ConfigError
+
+    match error:
+        case CommandError():
+            return error.code
+        case ConfigError():
+            return ExitCode.CONFIG
+        case errors.JournalHeldError():
+            return ExitCode.HELD
+        case errors.JournalCorruptError():
+            return ExitCode.JOURNAL
+        case errors.JournalDiskError():
+            return ExitCode.FAILED
+        case errors.JournalError():
+            return ExitCode.USAGE
+        case _:
+            return None
 
 
 def complain(text: str) -> None:

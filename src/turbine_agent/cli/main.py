@@ -4,8 +4,9 @@
   errors included, on standard error.
 * An error is one message: what, why, what to do. A traceback is shown with --debug only.
 * Exit codes: 0 done, 1 a bug in the agent, a failing system or a failed check, 2 the command or one of its
-  input files makes no sense, 10 the settings do not, 11 keys are missing or refused, 23 orders are not proven
-  cancelled, 30 the exchange is unreachable, 130 interrupted.
+  input files makes no sense, 10 the settings do not, 11 keys are missing or refused, 12 another process holds
+  what only one may have, 23 orders are not proven cancelled, 24 a journal is damaged, 30 the exchange is
+  unreachable, 130 interrupted.
 * `--help` answers at once: a command's own imports wait until it is run.
 """
 
@@ -16,15 +17,16 @@ from typing import Annotated
 
 import typer
 
-from turbine_agent.cli import backtest, config, exchange, explain, probe, sim
-from turbine_agent.cli.common import CommandError, ExitCode, complain
+from turbine_agent.cli import backtest, config, exchange, explain, journal, probe, replay, sim
+from turbine_agent.cli.common import ExitCode, code_of, complain
 
 app = typer.Typer(
     name="turbine-agent",
     help="Inventory-aware market making for binary prediction markets: deterministic, fail-closed.",
     epilog=(
         "Exit codes: 0 done, 1 failure, 2 usage or input, 10 configuration, 11 credentials,"
-        " 23 orders not proven cancelled, 30 exchange unreachable, 130 interrupted."
+        " 12 held by another process, 23 orders not proven cancelled, 24 journal damaged,"
+        " 30 exchange unreachable, 130 interrupted."
     ),
     no_args_is_help=True,
     add_completion=False,
@@ -36,6 +38,8 @@ app.command("backtest")(backtest.backtest)
 app.command("explain")(explain.explain)
 app.command("exchange")(exchange.exchange)
 app.command("probe")(probe.probe)
+app.command("replay")(replay.replay)
+app.add_typer(journal.app, name="journal")
 app.add_typer(config.app, name="config")
 
 
@@ -65,14 +69,10 @@ def entry(arguments: list[str] | None = None) -> None:
     debug = "--debug" in given
     try:
         app(args=[argument for argument in given if argument != "--debug"], prog_name="turbine-agent")
-    except CommandError as error:
-        _leave(error, error.code, debug=debug)
     except Exception as error:
-        # Imported here: the settings' machinery is no use to --help.
-        from turbine_agent.runtime.config import ConfigError
-
-        if isinstance(error, ConfigError):
-            _leave(error, ExitCode.CONFIG, debug=debug)
+        code = code_of(error)
+        if code is not None:
+            _leave(error, code, debug=debug)
         if debug:
             raise
         if isinstance(error, OSError):

@@ -7,7 +7,14 @@ from typing import Annotated
 
 import typer
 
-from turbine_agent.cli.common import ConfigOption, JsonOption, SetOption, UsageError, settings_for
+from turbine_agent.cli.common import (
+    ConfigOption,
+    JournalOption,
+    JsonOption,
+    SetOption,
+    UsageError,
+    settings_for,
+)
 
 
 def sim(
@@ -21,6 +28,7 @@ def sim(
             metavar="FILE", help="Also write the markets to a recording for `backtest`.", show_default=False
         ),
     ] = None,
+    journal: JournalOption = None,
     config: ConfigOption = None,
     overrides: SetOption = None,
     *,
@@ -37,7 +45,7 @@ def sim(
 
     params = to_params(settings_for(config, overrides).settings)
     _check_writable(record)
-    options = SimulateOptions(seed=seed, markets=markets, record=record)
+    options = SimulateOptions(seed=seed, markets=markets, record=record, journal=journal)
     try:
         report_run(lambda watcher: simulate(params, options, watcher), json=json)
     except RecordingError as error:

@@ -7,6 +7,7 @@ from time import perf_counter
 
 from turbine_agent.core.agent import Agent, AgentState
 from turbine_agent.exchange.adapter import Venue
+from turbine_agent.journal.records import Mode
 from turbine_agent.model.commands import AnyCommand
 from turbine_agent.model.events import AnyEvent, MarketOpened, OperatorAction, OperatorRequested
 from turbine_agent.model.params import AgentParams
@@ -17,6 +18,7 @@ from turbine_agent.runtime.audit import Auditor
 from turbine_agent.runtime.driver import CommandDigest, drive
 from turbine_agent.runtime.picture import Painter
 from turbine_agent.runtime.report import RunReport, SessionReport, report_session
+from turbine_agent.runtime.scribe import SessionScribe, take_down
 from turbine_agent.runtime.view import MarketLine, Watcher
 from turbine_agent.simulation.fees import NotionalFee
 from turbine_agent.simulation.latency import Latency, LatencyParams
@@ -34,8 +36,13 @@ LATENCY_SEED = 0
 """Travel times are drawn in the same way for every backtest."""
 
 
-def backtest(params: AgentParams, paths: tuple[Path, ...], watch: Watcher | None = None) -> RunReport:
-    """Run every recorded market to its real resolution. Raises RecordingError for what cannot be read."""
+def backtest(
+    params: AgentParams, paths: tuple[Path, ...], watch: Watcher | None = None, journal: Path | None = None
+) -> RunReport:
+    """Run every recorded market to its real resolution, and write a journal of it if one is named.
+
+    Raises RecordingError for what cannot be read, JournalError for a journal that cannot be written.
+    """
     began = perf_counter()
     left_out: list[str] = []
     recordings = list(resolved_only(open_recordings(paths), left_out=left_out))
@@ -43,10 +50,12 @@ def backtest(params: AgentParams, paths: tuple[Path, ...], watch: Watcher | None
     finished: list[MarketLine] = []
     reports: list[SessionReport] = []
     assumptions: dict[str, None] = {}
-    for session in sessions(recordings, gap_max=SESSION_GAP):
-        engine = RecordedExchange(session, fee=NotionalFee().fee, initial_cash=INITIAL_CASH)
-        assumptions.update(dict.fromkeys(engine.assumptions))
-        reports.append(_run(params, engine, digest, watch, len(recordings), finished))
+    source = f"turbine-agent backtest {' '.join(path.name for path in paths)}"
+    with take_down(journal, Mode.BACKTEST, params, source) as scribe:
+        for session in sessions(recordings, gap_max=SESSION_GAP):
+            engine = RecordedExchange(session, fee=NotionalFee().fee, initial_cash=INITIAL_CASH)
+            assumptions.update(dict.fromkeys(engine.assumptions))
+            reports.append(_run(params, engine, digest, watch, len(recordings), finished, scribe))
     if any(Halt.HARD_DRAWDOWN in session.halts for session in reports):
         assumptions["A latched agent is resumed when the next market opens."] = None
     assumptions.update(dict.fromkeys(f"Left out: {line}" for line in left_out))
@@ -94,8 +103,11 @@ def _run(
     watch: Watcher | None,
     markets_total: int,
     finished: list[MarketLine],
+    scribe: SessionScribe | None,
 ) -> SessionReport:
     scheduler = Scheduler(engine.starts_at)
+    if scribe is not None:
+        scribe.begin(scheduler.now)
     world = World(
         engine,
         scheduler=scheduler,
@@ -105,6 +117,6 @@ def _run(
     agent = Agent(params)
     painter = Painter(agent, watch, markets_total=markets_total, finished=finished)
     auditor = Auditor(agent, engine, scheduler)
-    events = drive(agent, _Resumed(world, agent), digest, (painter, auditor))
+    events = drive(agent, _Resumed(world, agent), digest, (painter, auditor), scribe)
     auditor.close()
     return report_session(agent, painter.markets, events, auditor.violations)

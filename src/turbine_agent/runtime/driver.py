@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from hashlib import blake2b
+from typing import Protocol
 
 import msgspec
 
@@ -14,6 +15,18 @@ from turbine_agent.model.events import AnyEvent
 
 Observer = Callable[[AnyEvent], None]
 """Sees every event after the agent has dealt with it. Can influence nothing."""
+
+
+class Scribe(Protocol):
+    """Takes a session down, so that it can be replayed. A `journal.Journal` is one."""
+
+    def event(self, event: AnyEvent) -> None:
+        """The next fact, before the agent is told it."""
+        ...
+
+    def command(self, command: AnyCommand) -> None:
+        """The next intention, before it is carried out."""
+        ...
 
 
 class CommandDigest:
@@ -35,13 +48,23 @@ class CommandDigest:
         return self._hash.hexdigest()
 
 
-def drive(agent: Agent, venue: Venue, digest: CommandDigest, observers: tuple[Observer, ...]) -> int:
+def drive(
+    agent: Agent,
+    venue: Venue,
+    digest: CommandDigest,
+    observers: tuple[Observer, ...],
+    scribe: Scribe | None = None,
+) -> int:
     """Feed the agent until the venue's time is over; return the number of events."""
     events = 0
     while (event := venue.next_event()) is not None:
         events += 1
+        if scribe is not None:
+            scribe.event(event)
         for command in agent.handle(event):
             digest.add(command)
+            if scribe is not None:
+                scribe.command(command)
             venue.execute(command)
         for observe in observers:
             observe(event)

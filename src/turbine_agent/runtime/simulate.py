@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from time import perf_counter
 
 import msgspec
 
 from turbine_agent.core.agent import Agent
+from turbine_agent.journal.records import Mode
 from turbine_agent.model.params import AgentParams
 from turbine_agent.model.units import SECOND, Nanos
 from turbine_agent.research.recordings import Recorder, RecordingWriter
@@ -15,6 +17,7 @@ from turbine_agent.runtime.audit import Auditor
 from turbine_agent.runtime.driver import CommandDigest, Observer, drive
 from turbine_agent.runtime.picture import Painter
 from turbine_agent.runtime.report import RunReport, report_session
+from turbine_agent.runtime.scribe import take_down
 from turbine_agent.runtime.view import Watcher
 from turbine_agent.simulation.exchange import SimulatedExchange, SimulationParams
 from turbine_agent.simulation.latency import Latency, LatencyParams
@@ -36,6 +39,8 @@ class SimulateOptions(msgspec.Struct, frozen=True, kw_only=True):
     """15-minute markets, one after the other."""
     record: Path | None = None
     """Where to write a recording of what the agent was shown."""
+    journal: Path | None = None
+    """Where to write a journal of the session."""
 
 
 def simulate(params: AgentParams, options: SimulateOptions, watch: Watcher | None = None) -> RunReport:
@@ -55,12 +60,15 @@ def simulate(params: AgentParams, options: SimulateOptions, watch: Watcher | Non
     auditor = Auditor(agent, engine, scheduler)
     observers: tuple[Observer, ...] = (painter, auditor)
     digest = CommandDigest()
-    if options.record is None:
-        events = drive(agent, world, digest, observers)
-    else:
-        with RecordingWriter(options.record) as writer:
-            recorder = Recorder(writer.write, attribution=f"turbine-agent sim --seed {options.seed}")
-            events = drive(agent, world, digest, (*observers, recorder.handle))
+    source = f"turbine-agent sim --seed {options.seed}"
+    with ExitStack() as stack:
+        if options.record is not None:
+            writer = stack.enter_context(RecordingWriter(options.record))
+            observers = (*observers, Recorder(writer.write, attribution=source).handle)
+        scribe = stack.enter_context(take_down(options.journal, Mode.SIM, params, source))
+        if scribe is not None:
+            scribe.begin(scheduler.now)
+        events = drive(agent, world, digest, observers, scribe)
     auditor.close()
     return RunReport(
         seed=options.seed,
