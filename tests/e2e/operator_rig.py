@@ -93,7 +93,7 @@ class Counter:
 
 @asynccontextmanager
 async def counter(*, request_timeout_s: float = 3.0) -> AsyncIterator[Counter]:
-    """An exchange on loopback whose clock is the loop's, seven seconds into a market, and a registered wallet."""
+    """An exchange on loopback that lives by the loop's clock, seven seconds into a market, and our wallet."""
     loop = asyncio.get_running_loop()
     began = loop.time()
     simulation = msgspec.structs.replace(SWITCHES.simulation, is_populated=False)

@@ -44,10 +44,10 @@ PROOF_GAP: Final = Nanos(SECOND)
 """Between the two empty lists. Requests that a dead process had sent arrive within a fraction of it."""
 
 ROUND_GAP: Final = Nanos(250 * MILLISECOND)
-"""Between two rounds while something is listed."""
+"""Between two rounds while what is listed becomes less."""
 
 TROUBLE_GAP_MAX: Final = Nanos(4 * SECOND)
-"""Longest wait after trouble; it doubles from ROUND_GAP up to this."""
+"""Longest wait after trouble, or when nothing becomes less; it doubles from ROUND_GAP up to this."""
 
 THROTTLED_MAX: Final = Nanos(30 * SECOND)
 """Longest wait that an exchange may ask for: what is to be cancelled does not wait ten minutes."""
@@ -165,7 +165,7 @@ class _Canceller:
     ) -> Outcome:
         now = self._exchange.now
         deadline = None if deadline_s is None else now() + int(deadline_s * SECOND)
-        empties = rounds = 0
+        empties = rounds = listed = 0
         await self._cancel_markets(markets)
         while True:
             if is_over():
@@ -181,7 +181,9 @@ class _Canceller:
             elif rows:
                 empties = 0
                 await self._cancel_listed()
-                self._wait = ROUND_GAP
+                is_progress = any(self._seen[left.order_id] == 1 for left in rows) or len(rows) < listed
+                self._wait = ROUND_GAP if is_progress else min(Nanos(2 * self._wait), TROUBLE_GAP_MAX)
+                listed = len(rows)
             else:
                 empties += 1
                 self._wait = PROOF_GAP

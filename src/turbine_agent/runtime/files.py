@@ -7,7 +7,9 @@ owner's alone (mode 0600). What the system refuses comes out as OSError.
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from pathlib import Path
 from typing import Final
 
@@ -57,10 +59,16 @@ def read_small(path: Path) -> bytes | None:
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
         return None
-    with os.fdopen(handle, "rb") as file:
-        data = file.read(SMALL_MAX + 1)
+    try:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise OSError(errno.EINVAL, "is no regular file")
+        data = b""
+        while len(data) <= SMALL_MAX and (part := os.read(handle, SMALL_MAX + 1)):
+            data += part
+    finally:
+        os.close(handle)
     if len(data) > SMALL_MAX:
-        raise OSError(f"{path.name} is no small file")
+        raise OSError(errno.EFBIG, f"has more than {SMALL_MAX} bytes")
     return data
 
 
