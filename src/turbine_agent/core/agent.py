@@ -76,7 +76,7 @@ from turbine_agent.model.events import (
     TradePrinted,
 )
 from turbine_agent.model.ids import MarketId, OrderId
-from turbine_agent.model.markets import Outcome, yes_direction
+from turbine_agent.model.markets import Outcome, Side, yes_direction
 from turbine_agent.model.orders import Identify, digest_order_id
 from turbine_agent.model.params import AgentParams
 from turbine_agent.model.reasons import LATCHING, Halt, Reason
@@ -156,6 +156,10 @@ class Agent:
         self.denied: dict[Reason, int] = {}
         """Drafts that risk denied, by reason."""
         self.placed = 0
+        self.placed_sides = {Side.BUY: 0, Side.SELL: 0}
+        """The same by side."""
+        self.state_since = Nanos(0)
+        """The instant of the event that led to the present state; 0 before the first one."""
         self.violations: list[str] = []
         self._strategy = strategy if strategy is not None else StrategyEngine()
         self._execution = ExecutionEngine(params.execution, params.loop.ack_timeout_ns)
@@ -186,6 +190,7 @@ class Agent:
     def handle(self, event: AnyEvent) -> list[AnyCommand]:
         """Learn one fact and say what is to be done, in this order."""
         self._out = []
+        before = self.state
         self.store.apply(event)
         for finding in self.store.findings:
             self._halt(finding.halt, finding.detail)
@@ -195,6 +200,8 @@ class Agent:
             self.risk.watch_exposure(self.store)
         if is_weighty and self.params.loop.check_invariants:
             self._check_invariants()
+        if self.state is not before or not self.state_since:
+            self.state_since = self.store.now
         if not self._is_awake:
             self._is_awake = True
             self._emit(WakeAt(at=Nanos(self.store.now + self.params.loop.tick_interval_ns)))
@@ -496,6 +503,7 @@ class Agent:
                 continue
             self._emit(verdict.command(self._ids, self.store.now))
             self.placed += 1
+            self.placed_sides[draft.side] += 1
         if is_expiring:
             wants = dict.fromkeys(wants, Reason.EXPIRY_WINDOW)
         self._note(state, wants[1], wants[-1])

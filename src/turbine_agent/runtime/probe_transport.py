@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Final, Self
 
@@ -41,8 +42,10 @@ class Address(msgspec.Struct, frozen=True, kw_only=True):
 class SocketVenue:
     """A `Venue` over the network. To be entered before use."""
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: Address, *, clock: Callable[[], Nanos] | None = None) -> None:
+        """`clock` must never go back; by default it is the wall clock, read once and then counted on."""
         self._address = address
+        self._clock = clock
         self._base = address.base_url.rstrip("/")
         self._offset = time.time_ns() - time.monotonic_ns()
         self._http: aiohttp.ClientSession | None = None
@@ -70,7 +73,7 @@ class SocketVenue:
         return self._address.stream_url
 
     def now(self) -> Nanos:
-        return Nanos(self._offset + time.monotonic_ns())
+        return Nanos(self._offset + time.monotonic_ns()) if self._clock is None else self._clock()
 
     async def sleep(self, span: Nanos) -> None:
         await asyncio.sleep(span / SECOND)

@@ -524,6 +524,21 @@ class LoggingSettings(msgspec.Struct, frozen=True, kw_only=True):
     ] = 5
 
 
+class AlertSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What a person is told of. Addresses are secrets and come from the environment or .env."""
+
+    min_severity: Annotated[
+        str,
+        Text("info|warning|critical", "info, warning or critical"),
+        "The least severe alerts that are sent; all of them are logged.",
+    ] = "warning"
+    heartbeat_minutes: Annotated[
+        int,
+        Count(0, 1440, "minutes"),
+        "Time between two messages that say only that the agent lives; 0 sends none.",
+    ] = 0
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that can be set. `Settings()` is all defaults."""
 
@@ -534,6 +549,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     risk: RiskSettings = RiskSettings()
     loop: LoopSettings = LoopSettings()
     logging: LoggingSettings = LoggingSettings()
+    alerts: AlertSettings = AlertSettings()
 
 
 # -- the schema as data ------------------------------------------------------------------------------------

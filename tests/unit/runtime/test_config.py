@@ -107,7 +107,7 @@ def test_the_core_gets_the_numbers_in_its_own_units() -> None:
 
 def test_every_key_of_the_core_reaches_it() -> None:
     """Another value for a key changes the parameters; a key that changed nothing would be a dead promise."""
-    elsewhere = {"exchange", "markets", "rollover", "logging"}
+    elsewhere = {"exchange", "markets", "rollover", "logging", "alerts", "paper"}
     before = to_params(Settings())
     two = msgspec.structs.replace(Settings().markets, series="BTC/15=2 ETH/60")
     shared = to_params(msgspec.structs.replace(Settings(), markets=two)).risk.allotments
