@@ -16,7 +16,7 @@ from typing import Annotated
 
 import typer
 
-from turbine_agent.cli import backtest, config, exchange, explain, probe, sim
+from turbine_agent.cli import backtest, config, exchange, explain, probe, signer, sim
 from turbine_agent.cli.common import CommandError, ExitCode, complain
 
 app = typer.Typer(
@@ -36,6 +36,7 @@ app.command("backtest")(backtest.backtest)
 app.command("explain")(explain.explain)
 app.command("exchange")(exchange.exchange)
 app.command("probe")(probe.probe)
+app.command("signer")(signer.signer)
 app.add_typer(config.app, name="config")
 
 
@@ -85,8 +86,8 @@ def entry(arguments: list[str] | None = None) -> None:
 
 def _leave(error: Exception, code: ExitCode, *, debug: bool) -> None:
     if debug:
-        import traceback
+        from turbine_agent.runtime.redaction import described
 
-        traceback.print_exception(error)
+        complain(described(error))
     complain(f"error: {error}")
     sys.exit(code)
