@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from turbine_agent.protocol.constants import Chain
     from turbine_agent.runtime.config import Loaded
 
 
@@ -111,9 +112,22 @@ def code_of(error: Exception) -> ExitCode | None:
             return None
 
 
+def chain_for(chain_id: int) -> Chain:
+    """The chain of that number. Raises UsageError if the exchange is on no such chain."""
+    from turbine_agent.protocol.constants import CHAINS
+
+    chain = CHAINS.get(chain_id)
+    if chain is None:
+        known = ", ".join(str(number) for number in CHAINS)
+        raise UsageError(f"exchange.chain_id {chain_id}: not one of the exchange's\n  do: use one of {known}")
+    return chain
+
+
 def complain(text: str) -> None:
-    """Say something that is not the result."""
-    print(text, file=sys.stderr, flush=True)
+    """Say something that is not the result. No secret that this process has read is in it."""
+    from turbine_agent.runtime.redaction import redact
+
+    print(redact(text), file=sys.stderr, flush=True)
 
 
 def print_json(result: Mapping[str, object]) -> None:

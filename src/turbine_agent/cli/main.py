@@ -17,7 +17,7 @@ from typing import Annotated
 
 import typer
 
-from turbine_agent.cli import backtest, config, exchange, explain, journal, probe, replay, sim
+from turbine_agent.cli import backtest, config, exchange, explain, journal, probe, replay, signer, sim
 from turbine_agent.cli.common import ExitCode, code_of, complain
 
 app = typer.Typer(
@@ -40,6 +40,7 @@ app.command("exchange")(exchange.exchange)
 app.command("probe")(probe.probe)
 app.command("replay")(replay.replay)
 app.add_typer(journal.app, name="journal")
+app.command("signer")(signer.signer)
 app.add_typer(config.app, name="config")
 
 
@@ -85,8 +86,8 @@ def entry(arguments: list[str] | None = None) -> None:
 
 def _leave(error: Exception, code: ExitCode, *, debug: bool) -> None:
     if debug:
-        import traceback
+        from turbine_agent.runtime.redaction import described
 
-        traceback.print_exception(error)
+        complain(described(error))
     complain(f"error: {error}")
     sys.exit(code)

@@ -13,6 +13,7 @@ from turbine_agent.cli.common import (
     KeysError,
     SetOption,
     UsageError,
+    chain_for,
     complain,
     print_json,
     settings_for,
@@ -58,20 +59,13 @@ def probe(
     CONNECTIVITY PROBE PASSED, or names what failed and what to do. Ctrl-C takes back what was placed.
     """
     import asyncio
-    import os
 
     from turbine_agent.model.units import SECOND, Nanos
-    from turbine_agent.protocol.constants import CHAINS
-    from turbine_agent.runtime.credentials import CredentialsError, read_credentials
+    from turbine_agent.runtime.credentials import CredentialsError, take_credentials, terminal_ask
     from turbine_agent.runtime.probe import Wish
 
     settings = settings_for(config, overrides).settings.exchange
-    chain = CHAINS.get(settings.chain_id)
-    if chain is None:
-        known = ", ".join(str(number) for number in CHAINS)
-        raise UsageError(
-            f"exchange.chain_id {settings.chain_id}: not one of the exchange's\n  do: use one of {known}"
-        )
+    chain = chain_for(settings.chain_id)
     if not (asset.isascii() and asset.isalnum()):
         raise UsageError(f"--asset {asset}: no symbol\n  do: use letters and digits, e.g. BTC")
     wish = Wish(
@@ -87,7 +81,9 @@ def probe(
     try:
         if auto_register or trade_test:
             _check_encrypted(address)
-            credentials = read_credentials(os.environ)
+            credentials = take_credentials(terminal_ask())
+            for warning in credentials.warnings:
+                complain(f"warning: {warning}")
         report = asyncio.run(_probe(address, wish, credentials, tells=not json))
     except CredentialsError as error:
         raise KeysError(str(error)) from error

@@ -17,7 +17,18 @@ import msgspec
 
 from turbine_agent.model.ids import FillId, MarketId, OrderId
 from turbine_agent.model.markets import Outcome, Side
-from turbine_agent.model.units import PRICE_MAX, PRICE_MIN, QTY_MAX, SECOND, Nanos, Price, Qty, UnitError
+from turbine_agent.model.units import (
+    MICROS,
+    PRICE_MAX,
+    PRICE_MIN,
+    QTY_MAX,
+    SECOND,
+    Money,
+    Nanos,
+    Price,
+    Qty,
+    UnitError,
+)
 
 
 class OrderDraft(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -53,6 +64,14 @@ class OrderTerms(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     @property
     def expires_ts(self) -> Nanos:
         return Nanos(self.expires_s * SECOND)
+
+
+def stake(side: Side, price: Price, qty: Qty) -> Money:
+    """What an order can lose, fees aside, in micro-USDC rounded up: a buy what it pays, a sale what its price
+    lacks of 1 a share.
+    """
+    a_share = price if side is Side.BUY else MICROS - price
+    return Money(-(-a_share * qty // MICROS))
 
 
 Identify = Callable[[OrderTerms], OrderId]

@@ -20,10 +20,10 @@ from turbine_agent.core.state import MarketState, StateStore, available_cash
 from turbine_agent.model.commands import PlaceOrder
 from turbine_agent.model.ids import MarketId
 from turbine_agent.model.markets import Outcome, Side, yes_direction
-from turbine_agent.model.orders import OrderDraft
+from turbine_agent.model.orders import OrderDraft, stake
 from turbine_agent.model.params import RiskLimits
 from turbine_agent.model.reasons import Reason
-from turbine_agent.model.units import MICROS, SECOND, Money, Nanos, notional
+from turbine_agent.model.units import MICROS, SECOND, Money, Nanos
 from turbine_agent.risk.exposure import (
     cash_committed,
     draft_losses,
@@ -133,7 +133,8 @@ class RiskEngine:
 
     def _check_terms(self, draft: OrderDraft, state: MarketState, now: Nanos) -> Reason | None:
         limits = self._limits
-        if draft.qty > limits.max_order_qty or notional(draft.price, draft.qty) > limits.max_order_value:
+        risked = stake(draft.side, draft.price, draft.qty)
+        if draft.qty > limits.max_order_qty or risked > limits.max_order_value:
             return Reason.ORDER_TOO_LARGE
         expires_ts = draft.expires_s * SECOND
         if expires_ts > state.market.close_ts or expires_ts - now < limits.min_order_life_ns:

@@ -433,6 +433,13 @@ def _contradictions(settings: Settings) -> Iterator[_Contradiction]:
             "risk.refresh_before_s",
             "let orders live longer or refresh them later",
         )
+    if settings.exchange.taker_fee > r.max_fee_rate:
+        yield _Contradiction(
+            "exchange.taker_fee",
+            "is larger than",
+            "risk.max_fee_rate",
+            "the worst case has to include every fee: raise risk.max_fee_rate",
+        )
     if settings.loop.tick_interval_ms > settings.loop.reconcile_interval_ms:
         yield _Contradiction("loop.tick_interval_ms", "is larger than", "loop.reconcile_interval_ms", swapped)
 

@@ -21,7 +21,9 @@ from typing import Final
 import msgspec
 
 from turbine_agent.exchange.turbine import wire
+from turbine_agent.exchange.turbine.limits import SigningGuard
 from turbine_agent.exchange.turbine.outcome import Done, Reply, SurelyRefused
+from turbine_agent.exchange.turbine.signing import Signer, SigningRefusedError
 from turbine_agent.model.ids import MarketId
 from turbine_agent.model.markets import Outcome
 from turbine_agent.model.units import SECOND, Nanos
@@ -276,10 +278,24 @@ class Probe:
         # Once asked for, the key is told once: nothing may come between its answer and the disk.
         return await unhurried(self._ask_for_key(credentials)), True
 
+    def _signer(self, credentials: Credentials) -> Signer:
+        """Within limits that fit the probe's two orders and nothing else."""
+        try:
+            return credentials.signer(self._wish.chain, SigningGuard(probe_trade.LIMITS, self._venue.now))
+        except CredentialsError as error:
+            raise _refused(error) from None
+
     async def _ask_for_key(self, credentials: Credentials) -> str:
-        signer = credentials.signer(self._wish.chain)
+        signer = self._signer(credentials)
         trader = signer.naming.trader
-        body = wire.registration_body(trader, signer.sign_registration(), None)
+        try:
+            body = wire.registration_body(trader, signer.sign_registration(), None)
+        except SigningRefusedError as error:
+            raise CheckFailedError(
+                f"the signer refuses: {error}",
+                "start it with --allow registration, for this once",
+                Ending.CREDENTIALS,
+            ) from None
         verdict = await self._client.verdict("POST", constants.API_KEYS, body=body)
         answer = self._client.heard[-1].result
         if isinstance(answer, Reply) and answer.status == CONFLICT:
@@ -312,7 +328,7 @@ class Probe:
         credentials = self._credentials
         assert credentials is not None
         minter = credentials.minter()
-        trader = credentials.signer(self._wish.chain).naming.trader
+        trader = self._signer(credentials).naming.trader
         self._client.token = lambda: minter.mint(self._venue.now() // SECOND, secrets.token_bytes(16))
         verdict = await self._client.verdict("GET", constants.USER_STATS, is_private=True)
         if isinstance(verdict, SurelyRefused) and verdict.is_credential:
@@ -366,7 +382,7 @@ class Probe:
         self._trade_test = probe_trade.TradeTest(
             record,
             self._client,
-            credentials.signer(self._wish.chain),
+            self._signer(credentials),
             self._wish.chain,
             market_id=quick.market_id,
             settlement=row.settlement,

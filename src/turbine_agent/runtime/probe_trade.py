@@ -20,6 +20,7 @@ from functools import partial
 from typing import Final
 
 from turbine_agent.exchange.turbine import wire
+from turbine_agent.exchange.turbine.limits import Operation, SigningLimits
 from turbine_agent.exchange.turbine.outcome import (
     Done,
     SurelyNotSent,
@@ -33,12 +34,14 @@ from turbine_agent.model.events import OrderAccepted, OrderCancelled, OrderRejec
 from turbine_agent.model.ids import MarketId, OrderId
 from turbine_agent.model.markets import Outcome, Side
 from turbine_agent.model.orders import OrderTerms
-from turbine_agent.model.units import MILLISECOND, SECOND, Nanos, notional, text_from_micros
+from turbine_agent.model.units import MICROS, MILLISECOND, SECOND, Money, Nanos, notional, text_from_micros
 from turbine_agent.protocol import constants
 from turbine_agent.protocol.constants import MIN_ORDER_LIFE_S, Chain
 from turbine_agent.runtime.probe_checks import (
     BUY_PRICE,
     BUY_QTY,
+    CLOCK_OFFSET_MAX,
+    SELL_PRICE,
     SELL_QTY,
     check_listed,
     check_room,
@@ -78,6 +81,19 @@ MARKET_LIFE_S: Final = 100
 LOOKS_MAX: Final = 10
 LOOK_EVERY: Final = Nanos(500 * MILLISECOND)
 """How long an accepted order may be missing in lists and book."""
+
+LIMITS: Final = SigningLimits(
+    operations=(Operation.ORDER, Operation.REGISTRATION),
+    max_order_qty=BUY_QTY,
+    max_order_stake=Money(2 * MICROS),
+    min_price=BUY_PRICE,
+    max_price=SELL_PRICE,
+    max_life_ns=Nanos(LIFE_S * SECOND + 2 * CLOCK_OFFSET_MAX),
+    pull_ns=Nanos(0),
+    max_minute_orders=2,
+    max_minute_stake=Money(2 * MICROS),
+)
+"""What the probe's signer signs: its two orders, and the wish for an API key."""
 
 ROUNDS_MAX: Final = 8
 ROUND_FIRST: Final = 250 * MILLISECOND
@@ -196,10 +212,13 @@ class TradeTest:
     async def _place(self, side: Side) -> tuple[str, SentOrder]:
         terms = self._terms(side)
         try:
+            self._signer.open_market(self._market_id, ends_s=self._ends_s)
             signed = self._signer.sign_order(terms, settlement=self._settlement)
         except SigningRefusedError as error:
             raise CheckFailedError(
-                f"the signer refuses: {error}", "compare the contract with the exchange's announcements"
+                f"the signer refuses: {error}",
+                "if it is the contract, compare it with the exchange's announcements; if it is a limit, see"
+                " docs/secrets.md",
             ) from None
         order = SentOrder(terms, signed.order_id)
         self.sent.append(order)

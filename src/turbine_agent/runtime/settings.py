@@ -20,6 +20,7 @@ from typing import Annotated, Any, Final, get_args, get_type_hints
 
 import msgspec
 
+from turbine_agent.exchange.turbine.limits import MINUTE, TRADING, Operation, SigningLimits
 from turbine_agent.model.params import (
     AgentParams,
     Allotment,
@@ -41,6 +42,9 @@ from turbine_agent.model.units import (
 
 EXCHANGE_MIN_ORDER_LIFE_S: Final = 60
 """The exchange refuses orders that expire sooner. A fact about the exchange, so it is not a key."""
+
+SIGNING_SLACK: Final = Nanos(5 * SECOND)
+"""By how much an order's life may pass `order_ttl_s` when it is signed: two processes, two clocks."""
 
 Value = Decimal | int | bool | str
 
@@ -215,6 +219,11 @@ class ExchangeSettings(msgspec.Struct, frozen=True, kw_only=True):
         Number("0.1", "60", "seconds"),
         "Time without an answer after which the fate of an order or a cancel is unknown.",
     ] = Decimal(3)
+    taker_fee: Annotated[
+        Decimal,
+        Number("0", "0.1", _OF_ONE),
+        "What a fill as taker costs, as a share of its value; not more than risk.max_fee_rate.",
+    ] = Decimal(0)
 
 
 class StrategySettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -368,7 +377,7 @@ class RiskSettings(msgspec.Struct, frozen=True, kw_only=True):
     max_order_value_usdc: Annotated[
         Decimal,
         Number("0.01", "1000000", "USDC"),
-        "Largest price times size of one order.",
+        "The most one order can lose: price times size of a buy, 1 - price times size of a sale.",
     ] = Decimal(50)
     max_fee_rate: Annotated[
         Decimal,
@@ -510,7 +519,7 @@ class LoggingSettings(msgspec.Struct, frozen=True, kw_only=True):
     file_path: Annotated[
         str,
         Text(r"[^\x00-\x1f\x7f]*", 'a path, or "" for none'),
-        'File that the log is written to; with "" it goes to the standard error stream.',
+        'File for the log in JSON lines, besides the lines for people on standard error; "" for none.',
     ] = ""
     rotation_max_bytes: Annotated[
         int,
@@ -687,4 +696,28 @@ def allotments(series: tuple[Series, ...], portfolio: Money) -> tuple[Allotment,
             max_market_loss=Money(portfolio * one.weight // total),
         )
         for one in series
+    )
+
+
+# -- for the signer ----------------------------------------------------------------------------------------
+
+
+def to_signing_limits(settings: Settings, operations: tuple[Operation, ...] = TRADING) -> SigningLimits:
+    """What the signer refuses, made of the limits that the agent keeps: nothing the agent may do is stopped.
+
+    A minute has as many orders as the agent's own token bucket lets through in one, and as much at stake as
+    these can lose in the size that is quoted, if each sells for nothing or pays 1.
+    """
+    strategy, risk = settings.strategy, settings.risk
+    minute_orders = risk.orders_per_second * (MINUTE // SECOND) + risk.order_burst
+    return SigningLimits(
+        operations=operations,
+        max_order_qty=Qty(micros_from_text(risk.max_order_units)),
+        max_order_stake=Money(micros_from_text(risk.max_order_value_usdc)),
+        min_price=Price(micros_from_text(strategy.min_price)),
+        max_price=Price(micros_from_text(strategy.max_price)),
+        max_life_ns=Nanos(nanos_from_seconds(risk.order_ttl_s) + SIGNING_SLACK),
+        pull_ns=nanos_from_seconds(risk.pull_s),
+        max_minute_orders=minute_orders,
+        max_minute_stake=Money(minute_orders * micros_from_text(strategy.order_size)),
     )

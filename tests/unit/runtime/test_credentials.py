@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from turbine_agent.exchange.turbine.clock import SystemClock
+from turbine_agent.exchange.turbine.limits import SigningGuard
 from turbine_agent.exchange.turbine.signing import api_secret
 from turbine_agent.protocol.constants import POLYGON
 from turbine_agent.runtime import credentials as module
@@ -21,9 +23,12 @@ from turbine_agent.runtime.credentials import (
     read_credentials,
     store_api_key,
 )
+from turbine_agent.runtime.settings import Settings, to_signing_limits
 
 WALLET_KEY = "ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80"
 API_SECRET = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"
+WALLET = "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266"
+GUARD = SigningGuard(to_signing_limits(Settings()), SystemClock())
 CANARY = "canary5ec2e7" * 6
 
 
@@ -53,26 +58,36 @@ def refusal(path: Path, **more: str) -> str:
 # -- where keys come from ----------------------------------------------------------------------------------
 
 
-def test_keys_come_from_the_file_and_the_environment_comes_first(path: Path) -> None:
-    write(path, f"TURBINE_PRIVATE_KEY=0x{WALLET_KEY}\nTURBINE_API_KEY_ID=tk_file\n")
+def test_keys_come_from_the_file_and_the_environment(path: Path) -> None:
+    write(path, f"TURBINE_PRIVATE_KEY=0x{WALLET_KEY}\nTURBINE_API_KEY_ID=tk_1\n")
     found = read_credentials(
-        environ(path, TURBINE_API_KEY_ID="tk_environment", TURBINE_API_PRIVATE_KEY=API_SECRET)
+        environ(path, TURBINE_API_KEY_ID="tk_1", TURBINE_API_PRIVATE_KEY=API_SECRET, TURBINE_PRIVATE_KEY="")
     )
-    assert found.api_key_id == "tk_environment"
-    assert found.origins == {
-        PRIVATE_KEY: str(path),
-        API_KEY_ID: "environment",
-        API_PRIVATE_KEY: "environment",
-    }
-    assert found.signer(POLYGON).naming.trader == "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266"
-    assert found.minter().key_id == "tk_environment"
+    assert found.api_key_id == "tk_1"
+    assert found.origins == {PRIVATE_KEY: str(path), API_KEY_ID: str(path), API_PRIVATE_KEY: "environment"}
+    assert found.signer(POLYGON, GUARD).naming.trader == WALLET
+    assert found.minter().key_id == "tk_1"
+
+
+def test_a_name_may_be_in_both_places_if_both_say_the_same(path: Path) -> None:
+    write(path, f"TURBINE_PRIVATE_KEY=0x{WALLET_KEY.upper()}\n")
+    found = read_credentials(environ(path, TURBINE_PRIVATE_KEY=WALLET_KEY))
+    assert found.origins == {PRIVATE_KEY: str(path)}
+
+
+def test_two_places_that_differ_are_refused_since_nobody_can_know_which_is_meant(path: Path) -> None:
+    write(path, f"TURBINE_PRIVATE_KEY={WALLET_KEY}\n")
+    text = refusal(path, TURBINE_PRIVATE_KEY="5" * 64)
+    assert f"TURBINE_PRIVATE_KEY is set in {path} and in the environment, and the two differ" in text
+    assert WALLET_KEY not in text
+    assert "5" * 64 not in text
 
 
 def test_without_a_file_and_without_variables_nothing_is_there_and_nothing_is_wrong(path: Path) -> None:
     found = read_credentials(environ(path))
     assert found.missing(*module.NAMES) == module.NAMES
     with pytest.raises(CredentialsError, match="TURBINE_PRIVATE_KEY is not set"):
-        found.signer(POLYGON)
+        found.signer(POLYGON, GUARD)
     with pytest.raises(CredentialsError, match="TURBINE_API_KEY_ID and TURBINE_API_PRIVATE_KEY are not set"):
         found.minter()
 
@@ -83,14 +98,14 @@ def test_the_template_with_its_empty_values_is_no_set_of_keys(path: Path) -> Non
     assert read_credentials(environ(path)).origins == {}
 
 
-def test_the_file_is_not_opened_when_the_environment_has_everything(path: Path) -> None:
-    write(path, "no file of ours", mode=0o666)
-    found = read_credentials(
-        environ(
-            path, TURBINE_PRIVATE_KEY=WALLET_KEY, TURBINE_API_KEY_ID="tk", TURBINE_API_PRIVATE_KEY=API_SECRET
-        )
-    )
-    assert found.missing(*module.NAMES) == ()
+def test_a_file_that_others_may_read_is_refused_even_if_the_environment_has_everything(path: Path) -> None:
+    write(path, "", mode=0o644)
+    keys = {
+        "TURBINE_PRIVATE_KEY": WALLET_KEY,
+        "TURBINE_API_KEY_ID": "t",
+        "TURBINE_API_PRIVATE_KEY": API_SECRET,
+    }
+    assert "others than its owner may read it" in refusal(path, **keys)
 
 
 def test_the_file_of_the_working_directory_is_the_usual_one(
@@ -162,9 +177,9 @@ def test_a_private_key_in_the_line_of_the_id_is_refused_and_not_shown(path: Path
     [(API_KEY_ID, API_PRIVATE_KEY, "tk_1"), (API_PRIVATE_KEY, API_KEY_ID, API_SECRET)],
 )
 def test_half_an_api_key_is_named(path: Path, there: str, absent: str, value: str) -> None:
+    assert f"{there} is set (environment), {absent} is not" in refusal(path, **{there: value, "HOME": "/"})
     write(path, f"{there}={value}\n")
     assert f"{there} is set ({path}), {absent} is not" in refusal(path)
-    assert f"{there} is set (environment), {absent} is not" in refusal(path, **{there: value, "HOME": "/"})
 
 
 def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
@@ -276,7 +291,7 @@ def test_nothing_that_is_printed_shows_a_secret(path: Path) -> None:
     found = read_credentials(environ(path))
     file = EnvFile.read(path)
     things: list[object] = [found, found.wallet, found.api_secret, found.origins, file]
-    things += [file._spans, found.signer(POLYGON), found.minter()]
+    things += [file._spans, found.signer(POLYGON, GUARD), found.minter()]
     for thing in things:
         for text in (repr(thing), str(thing), f"{thing}", repr([thing]), repr({"x": thing})):
             for secret in (WALLET_KEY, API_SECRET, CANARY):

@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextlib import suppress
 from http import HTTPStatus
@@ -36,6 +35,7 @@ import msgspec
 from yarl import URL
 
 from turbine_agent.exchange.turbine import outcome, session, wire
+from turbine_agent.exchange.turbine.clock import SystemClock
 from turbine_agent.exchange.turbine.fills import Tracker
 from turbine_agent.exchange.turbine.outcome import (
     Done,
@@ -147,16 +147,6 @@ class ClientConfig(msgspec.Struct, frozen=True, kw_only=True):
     taker_fee_ppm: int = 0
     session: SessionParams = SessionParams()
     rollover: RolloverParams = RolloverParams()
-
-
-class SystemClock:
-    """Nanoseconds since the Unix epoch that never go back: read once, then counted by the monotonic clock."""
-
-    def __init__(self) -> None:
-        self._offset = time.time_ns() - time.monotonic_ns()
-
-    def __call__(self) -> Nanos:
-        return Nanos(self._offset + time.monotonic_ns())
 
 
 class TurbineClient:
@@ -299,10 +289,11 @@ class TurbineClient:
         order_id = command.order_id
         market = self._market(command.terms.market_id)
         settlement = market.settlement if market is not None else None
-        if settlement is None:
+        if market is None or settlement is None:
             self._reject(order_id, "the market's settlement contract is not known")
             return
         try:
+            self._signer.open_market(command.terms.market_id, ends_s=market.market.close_ts // SECOND)
             signed = self._signer.sign_order(command.terms, settlement=settlement)
         except SigningRefusedError as error:
             self._reject(order_id, f"the signer refused: {error}")

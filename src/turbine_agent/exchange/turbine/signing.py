@@ -4,9 +4,9 @@ Two credentials that must not be mixed up: the wallet's secp256k1 key signs orde
 redemptions; the Ed25519 API key signs bearer tokens, which is enough to cancel and not enough to trade.
 
 A signer is handed *typed terms* and builds the digest itself. It never signs a digest that somebody else
-made, so whoever drives it can ask for nothing but what is listed in `Signer`, and a limit on orders (price,
-size, life, rate) has its place in `LocalSigner.sign_order`, before the key. What is pinned already is where
-money could go: the chain, the settlement contracts, the token contract and the collateral.
+made, so whoever drives it can ask for nothing but what is listed in `Signer`. Where money could go is pinned:
+the chain, the settlement contracts, the token contract and the collateral. How much, how often and for how
+long is what a `SigningGuard` (`limits`) decides, before the key.
 
 Signatures are r | s | v with v 27 or 28, low s, and RFC 6979 nonces, so the same terms give the same bytes
 and an order can be sent again without becoming a second one.
@@ -15,18 +15,21 @@ and an order can be sent again without becoming a second one.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Final, NoReturn, Protocol
 
 import msgspec
 from coincurve import PrivateKey
 from nacl.signing import SigningKey
 
-from turbine_agent.model.ids import OrderId
+from turbine_agent.exchange.turbine.limits import Operation, SigningGuard
+from turbine_agent.model.ids import MarketId, OrderId
 from turbine_agent.model.orders import OrderTerms
 from turbine_agent.protocol import eip712, tokens
 from turbine_agent.protocol.constants import ZERO_ADDRESS, Chain
 
 _HEX_KEY: Final = re.compile(r"(?:0x)?([0-9a-fA-F]{64}|[0-9a-fA-F]{128})")
+_INDEX_SETS: Final = (1, 2)
 _CURVE_ORDER: Final = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
 
 
@@ -196,6 +199,10 @@ class Signer(Protocol):
         """Whose orders it signs."""
         ...
 
+    def open_market(self, market_id: MarketId, *, ends_s: int) -> None:
+        """Tell when a market ends (Unix seconds), before its first order. Again and again does no harm."""
+        ...
+
     def sign_order(self, terms: OrderTerms, *, settlement: str) -> SignedOrder:
         """Sign an order for a market that lives on this settlement contract."""
         ...
@@ -221,10 +228,16 @@ class LocalSigner:
         *,
         settlements: tuple[str, ...] = (),
         maker_fee_recipient: str = ZERO_ADDRESS,
+        guard: SigningGuard | None = None,
     ) -> None:
-        """`settlements` are contracts allowed besides the chain's own: older markets live on older ones."""
+        """`settlements` are contracts allowed besides the chain's own: older markets live on older ones.
+
+        Without a `guard` whatever fits the pinned contracts is signed. That is for tests: everything in this
+        project that can reach an exchange gives one, and a test looks that it does.
+        """
         self._key = PrivateKey(secret.reveal())
         self._chain = chain
+        self._guard = guard
         self._settlements = frozenset(
             eip712.checksum_address(address) for address in (chain.settlement, *settlements)
         )
@@ -240,9 +253,18 @@ class LocalSigner:
     def naming(self) -> Naming:
         return self._naming
 
+    def open_market(self, market_id: MarketId, *, ends_s: int) -> None:
+        if self._guard is not None:
+            _unless(self._guard.open_market(market_id, ends_s))
+
     def sign_order(self, terms: OrderTerms, *, settlement: str) -> SignedOrder:
         contract = self._pinned(settlement)
-        struct_hash = self._naming.struct_hash(terms)
+        try:
+            struct_hash = self._naming.struct_hash(terms)
+        except eip712.FieldError as error:
+            raise SigningRefusedError(str(error)) from None
+        if self._guard is not None:
+            _unless(self._guard.admit(terms))
         digest = eip712.order_digest(struct_hash, chain_id=self._chain.chain_id, settlement=contract)
         return SignedOrder(
             order_id=OrderId(eip712.order_hash(struct_hash)),
@@ -253,59 +275,89 @@ class LocalSigner:
         )
 
     def sign_permit(self, permit: Permit) -> Parts:
-        digest = eip712.permit_digest(
-            self._chain,
-            owner=self._naming.trader,
-            spender=self._pinned(permit.spender),
-            value=permit.value,
-            nonce=permit.nonce,
-            deadline=permit.deadline,
+        self._check_allowed(Operation.PERMIT)
+        spender = self._pinned(permit.spender)
+        return self._parts(
+            lambda: eip712.permit_digest(
+                self._chain,
+                owner=self._naming.trader,
+                spender=spender,
+                value=permit.value,
+                nonce=permit.nonce,
+                deadline=permit.deadline,
+            )
         )
-        return self._parts(digest)
 
     def sign_approval(self, approval: Approval) -> Parts:
-        digest = eip712.approval_digest(
-            self._chain,
-            owner=self._naming.trader,
-            operator=self._pinned(approval.operator),
-            approved=approval.approved,
-            nonce=approval.nonce,
-            deadline=approval.deadline,
+        self._check_allowed(Operation.APPROVAL)
+        operator = self._pinned(approval.operator)
+        return self._parts(
+            lambda: eip712.approval_digest(
+                self._chain,
+                owner=self._naming.trader,
+                operator=operator,
+                approved=approval.approved,
+                nonce=approval.nonce,
+                deadline=approval.deadline,
+            )
         )
-        return self._parts(digest)
 
     def sign_redemption(self, redemption: Redemption) -> Parts:
+        self._check_allowed(Operation.REDEMPTION)
         chain = self._chain
-        if eip712.checksum_address(redemption.ctf) != chain.ctf:
+        if _checksum(redemption.ctf) != chain.ctf:
             raise SigningRefusedError(f"{redemption.ctf} is not the token contract {chain.ctf}")
-        if eip712.checksum_address(redemption.collateral) != chain.usdc:
+        if _checksum(redemption.collateral) != chain.usdc:
             raise SigningRefusedError(f"{redemption.collateral} is not the collateral {chain.usdc}")
-        digest = eip712.redemption_digest(
-            chain_id=chain.chain_id,
-            ctf=chain.ctf,
-            owner=self._naming.trader,
-            collateral=chain.usdc,
-            condition_id=redemption.condition_id,
-            index_sets=(redemption.index_set,),
-            nonce=redemption.nonce,
-            deadline=redemption.deadline,
+        if redemption.index_set not in _INDEX_SETS:
+            raise SigningRefusedError(f"index set {redemption.index_set} is neither YES nor NO")
+        return self._parts(
+            lambda: eip712.redemption_digest(
+                chain_id=chain.chain_id,
+                ctf=chain.ctf,
+                owner=self._naming.trader,
+                collateral=chain.usdc,
+                condition_id=redemption.condition_id,
+                index_sets=(redemption.index_set,),
+                nonce=redemption.nonce,
+                deadline=redemption.deadline,
+            )
         )
-        return self._parts(digest)
 
     def sign_registration(self) -> str:
+        self._check_allowed(Operation.REGISTRATION)
         text = eip712.registration_text(self._naming.trader)
         return "0x" + self._sign(eip712.personal_digest(text)).hex()
 
+    def _check_allowed(self, operation: Operation) -> None:
+        if self._guard is not None:
+            _unless(self._guard.refuse(operation))
+
     def _pinned(self, settlement: str) -> str:
-        address = eip712.checksum_address(settlement)
+        address = _checksum(settlement)
         if address not in self._settlements:
             raise SigningRefusedError(f"{address} is not one of the settlement contracts that are allowed")
         return address
 
-    def _parts(self, digest: bytes) -> Parts:
-        v, r, s = eip712.signature_parts(self._sign(digest))
+    def _parts(self, digest: Callable[[], bytes]) -> Parts:
+        try:
+            v, r, s = eip712.signature_parts(self._sign(digest()))
+        except eip712.FieldError as error:
+            raise SigningRefusedError(str(error)) from None
         return Parts(v=v, r=r, s=s)
 
     def _sign(self, digest: bytes) -> bytes:
         signature = self._key.sign_recoverable(digest, hasher=None)
         return signature[:64] + bytes((27 + signature[64],))
+
+
+def _unless(refusal: str | None) -> None:
+    if refusal is not None:
+        raise SigningRefusedError(refusal)
+
+
+def _checksum(address: str) -> str:
+    try:
+        return eip712.checksum_address(address)
+    except eip712.FieldError as error:
+        raise SigningRefusedError(str(error)) from None

@@ -1,0 +1,111 @@
+"""The signer's limits and their slow twin: a list of everything ever signed, and every rule read off it anew.
+
+The twin knows no running sums, keeps nothing incrementally and counts in fractions. Whatever is asked for in
+whatever order, both sign the same orders; and however they were asked, no minute ever held more than allowed.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from turbine_agent.exchange.turbine.limits import SigningGuard, SigningLimits
+from turbine_agent.model.ids import MarketId
+from turbine_agent.model.markets import Outcome, Side
+from turbine_agent.model.orders import OrderTerms
+from turbine_agent.model.units import SECOND, Money, Nanos, Price, Qty
+
+NOW_S = 1_800_000_000
+MARKETS = {MarketId("0x01"): NOW_S + 100, MarketId("0x02"): NOW_S + 300}
+LIMITS = SigningLimits(
+    max_order_qty=Qty(20_000_000),
+    max_order_stake=Money(8_000_000),
+    min_price=Price(50_000),
+    max_price=Price(900_000),
+    max_life_ns=Nanos(90 * SECOND),
+    pull_ns=Nanos(20 * SECOND),
+    max_minute_orders=5,
+    max_minute_stake=Money(20_000_000),
+)
+
+
+class Twin:
+    """Signs by reading the rules aloud."""
+
+    def __init__(self, limits: SigningLimits) -> None:
+        self.limits = limits
+        self.signed: list[tuple[int, Fraction]] = []
+
+    def signs(self, terms: OrderTerms, now: int, *, is_latched: bool) -> bool:
+        limits = self.limits
+        yes_price = terms.price if terms.outcome == 0 else 1_000_000 - terms.price
+        worst = Fraction(terms.price if terms.side == 0 else 1_000_000 - terms.price, 1_000_000)
+        stake = Fraction(-(-worst * terms.qty // 1))
+        within = [past for ts, past in self.signed if now - ts < 60 * 10**9]
+        ends_s = MARKETS.get(terms.market_id, 0)
+        rules = (
+            not is_latched,
+            limits.min_price <= yes_price <= limits.max_price,
+            0 < terms.qty <= limits.max_order_qty,
+            stake <= limits.max_order_stake,
+            now < terms.expires_s * 10**9 <= now + limits.max_life_ns,
+            terms.expires_s <= ends_s,
+            now < ends_s * 10**9 - limits.pull_ns,
+            len(within) + 1 <= limits.max_minute_orders,
+            sum(within) + stake <= limits.max_minute_stake,
+        )
+        if not all(rules):
+            return False
+        self.signed.append((now, stake))
+        return True
+
+
+def near(*values: int, by: int = 1) -> st.SearchStrategy[int]:
+    """Numbers around the ones at which a rule changes its mind."""
+    return st.sampled_from([value + off for value in values for off in (-by, 0, by)])
+
+
+asks: st.SearchStrategy[tuple[int, bool, dict[str, Any]]] = st.tuples(
+    st.one_of(st.integers(0, 15 * SECOND), near(60 * SECOND), st.just(0)),
+    st.sampled_from([False] * 9 + [True]),
+    st.builds(
+        dict,
+        market_id=st.sampled_from([*MARKETS, *MARKETS, MarketId("0x03")]),
+        outcome=st.sampled_from(Outcome),
+        side=st.sampled_from(Side),
+        price=st.one_of(st.integers(1, 999_999), near(50_000, 100_000, 900_000, 950_000)),
+        qty=st.one_of(st.integers(1, 12_000_000), near(20_000_000), near(0)),
+        life_s=st.one_of(st.integers(60, 90), near(0, 90)),
+    ),
+)
+
+
+@given(st.lists(asks, max_size=60))
+def test_the_guard_signs_exactly_what_its_slow_twin_signs(
+    script: list[tuple[int, bool, dict[str, Any]]],
+) -> None:
+    now = NOW_S * SECOND
+    is_latched = False
+    guard = SigningGuard(LIMITS, lambda: Nanos(now), is_latched=lambda: is_latched)
+    for market_id, ends_s in MARKETS.items():
+        guard.open_market(market_id, ends_s)
+    twin = Twin(LIMITS)
+    for step, is_latched, wish in script:
+        now += step
+        terms = OrderTerms(
+            market_id=MarketId(str(wish["market_id"])),
+            outcome=Outcome(wish["outcome"]),
+            side=Side(wish["side"]),
+            price=Price(wish["price"]),
+            qty=Qty(wish["qty"]),
+            nonce=1,
+            expires_s=now // SECOND + wish["life_s"],
+        )
+        assert (guard.admit(terms) is None) == twin.signs(terms, now, is_latched=is_latched)
+    for ts, _ in twin.signed:
+        minute = [stake for other, stake in twin.signed if ts <= other < ts + 60 * SECOND]
+        assert len(minute) <= LIMITS.max_minute_orders
+        assert sum(minute) <= LIMITS.max_minute_stake
