@@ -1,13 +1,13 @@
 """An exchange whose other traders are a recording.
 
-The recorded book is replayed as it was, and shown to a `ShadowExchange`, whose text says exactly when an order
-of ours fills beside it. Rule 3 there needs trade prints; where none were recorded rule 2 alone is left, which
-misses every fill in which the price touched us and turned back, and keeps every one in which it went through
-us: markouts look worse than they would have been.
+The recorded book is replayed as it was, and shown to a `ShadowExchange`, whose text says exactly when an
+order of ours fills beside it. Rule 3 there needs trade prints; where none were recorded rule 2 alone is left,
+which misses every fill in which the price touched us and turned back, and keeps every one in which it went
+through us: markouts look worse than they would have been.
 
-A market opens at its open, or at its first frame if that is later; it closes at its close, or at its last frame
-if the recording ends more than `silence_max` before: nobody should trade against a picture that stands still.
-Files are read while the run goes on; a malformed one raises RecordingError from the midst of it.
+A market opens at its open, or at its first frame if that is later; it closes at its close, or at its last
+frame if the recording ends more than `silence_max` before: nobody should trade against a picture that stands
+still. Files are read while the run goes on; a malformed one raises RecordingError from the midst of it.
 """
 
 from __future__ import annotations

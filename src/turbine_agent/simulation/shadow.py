@@ -1,23 +1,23 @@
 """An exchange that is only watched: other people's books are facts, our orders exist here alone.
 
-Somebody shows what is seen of an exchange, as it is seen: books, changed levels, trade prints. Beside that the
-shadow keeps orders and an account of ours, of which the exchange knows nothing. It is what a backtest trades on
-(`simulation.recorded` shows it a recording) and what paper trading trades on (`runtime.paper` shows it the live
-stream): one set of rules, so that the two cannot be nice in different ways.
+Somebody shows what is seen of an exchange, as it is seen: books, changed levels, trade prints. Beside that
+the shadow keeps orders and an account of ours, of which the exchange knows nothing. It is what a backtest
+trades on (`simulation.recorded` shows it a recording) and what paper trading trades on (`runtime.paper` shows
+it the live stream): one set of rules, so that the two cannot be nice in different ways.
 
 We are too small to change the book, and it does not answer us. What can be known about our own fills is then
 limited, and each limit is resolved against us. When does an order of ours fill?
 
 1. **On arrival**, as taker, against what the other side displays at our limit or better, best price first, at
-   those prices. Each displayed quantity is consumed once: it is gone for our next order until more is shown at
-   that price. A level may not have been firm at that very moment; nothing here knows.
+   those prices. Each displayed quantity is consumed once: it is gone for our next order until more is shown
+   at that price. A level may not have been firm at that very moment; nothing here knows.
 2. **Resting**, as maker at our own price, whenever a change leaves the other side displaying quantity at our
    price or beyond it: at most that quantity, less what we have consumed of it before. Whoever quotes there
    would have met us first. A better price than ours is not credited.
 3. **Resting, by a print**, where there are trade prints: our order joins behind everything displayed at its
-   price (`simulation.queue_position`). A print at our price by a taker of the other side first consumes what is
-   ahead; the rest fills us. A print beyond our price fills us, up to its size: it could not have happened with
-   our order in the way. A print whose taker is not known counts only if it is beyond ours.
+   price (`simulation.queue_position`). A print at our price by a taker of the other side first consumes what
+   is ahead; the rest fills us. A print beyond our price fills us, up to its size: it could not have happened
+   with our order in the way. A print whose taker is not known counts only if it is beyond ours.
 4. **Never otherwise.** Above all, our own level shrinking or disappearing fills nobody: it may all have been
    cancelled.
 
@@ -32,8 +32,8 @@ cancels and expiries carried out that waited. A new order for a book out of sigh
 closes out of sight ends its orders unfilled, and they are counted (`unseen_ends`): nobody will ever know.
 
 Fills are matched at once and settled `settlement_delay` later, where what cannot be paid for is reversed. A
-seller without tokens splits USDC into sets and keeps the other token. An order of ours that would meet another
-of ours removes it. The second at which an order expires is too late for a fill.
+seller without tokens splits USDC into sets and keeps the other token. An order of ours that would meet
+another of ours removes it. The second at which an order expires is too late for a fill.
 """
 
 from __future__ import annotations

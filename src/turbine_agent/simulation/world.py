@@ -5,8 +5,8 @@ through three one-way channels (orders, answers, stream), each of which keeps it
 a fill on the stream can overtake the acceptance of its order. It is the `Venue` of every run in virtual time;
 which engine stands behind it (the simulated exchange, a recording) makes no difference here.
 
-What concerns our account alone is a `Distance`: paper trading has an account of its own and the public facts of
-a real exchange, so it uses that half without the other.
+What concerns our account alone is a `Distance`: paper trading has an account of its own and the public facts
+of a real exchange, so it uses that half without the other.
 """
 
 from __future__ import annotations
