@@ -47,7 +47,8 @@ from turbine_agent.simulation.server.switches import Switches
 
 E = TypeVar("E", bound=Event)
 
-PARAMS = to_params(load(None, {}).settings)
+SETTINGS = load(None, {}).settings
+PARAMS = to_params(SETTINGS)
 """As the agent comes."""
 
 CASH = Money(1_000 * MICROS)
@@ -74,7 +75,7 @@ class Session:
     """An agent at a paper desk, and what a test wants to know of it."""
 
     def __init__(self, market_data: MarketData) -> None:
-        self.desk = open_desk(CASH, taker_fee_ppm=PARAMS.risk.fee_ppm)
+        self.desk = open_desk(SETTINGS)
         self.agent = Agent(PARAMS)
         self.digest = CommandDigest()
         self.events: list[AnyEvent] = []

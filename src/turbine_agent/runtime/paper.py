@@ -81,8 +81,9 @@ from turbine_agent.model.events import (
 from turbine_agent.model.ids import MarketId
 from turbine_agent.model.markets import Outcome
 from turbine_agent.model.orders import OrderTerms
-from turbine_agent.model.units import SECOND, Money, Nanos
+from turbine_agent.model.units import SECOND, Money, Nanos, micros_from_text
 from turbine_agent.protocol.constants import ZERO_ADDRESS
+from turbine_agent.runtime.settings import Settings
 from turbine_agent.simulation.fees import NotionalFee
 from turbine_agent.simulation.latency import Latency, LatencyParams
 from turbine_agent.simulation.scheduler import Scheduler
@@ -261,9 +262,12 @@ class PaperError(Exception):
     """The wrapped venue is not market data alone. A mistake in how the session was put together."""
 
 
-def open_desk(cash: Money, *, taker_fee_ppm: int) -> PaperDesk:
+def open_desk(settings: Settings) -> PaperDesk:
     """The desk of a paper session. Takers pay the most that the agent reckons with, makers nothing."""
-    return PaperDesk(fee=NotionalFee(taker_ppm=taker_fee_ppm).fee, cash=cash)
+    return PaperDesk(
+        fee=NotionalFee(taker_ppm=micros_from_text(settings.risk.max_fee_rate)).fee,
+        cash=Money(micros_from_text(settings.paper.cash_usdc)),
+    )
 
 
 def as_seen_from_here(latency: LatencyParams) -> LatencyParams:

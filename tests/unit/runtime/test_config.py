@@ -107,7 +107,7 @@ def test_the_core_gets_the_numbers_in_its_own_units() -> None:
 
 def test_every_key_of_the_core_reaches_it() -> None:
     """Another value for a key changes the parameters; a key that changed nothing would be a dead promise."""
-    elsewhere = {"exchange", "rollover", "logging"}
+    elsewhere = {"exchange", "rollover", "paper", "logging"}
     before = to_params(Settings())
     for key in keys().values():
         if key.section in elsewhere:
@@ -242,7 +242,7 @@ def test_a_file_that_sets_nothing_is_fine(config: Path, text: str) -> None:
             (
                 "FILE:1: stratgey: there is no such section\n"
                 "  do: the nearest section is strategy; there are exchange, strategy, rollover, risk, loop, "
-                "logging"
+                "paper, logging"
             ),
         ),
         (

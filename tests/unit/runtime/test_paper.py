@@ -9,6 +9,7 @@ import asyncio
 from collections import deque
 from collections.abc import Iterable
 from contextlib import suppress
+from decimal import Decimal
 
 import msgspec
 import pytest
@@ -71,6 +72,7 @@ from turbine_agent.runtime.paper import (
     as_seen_from_here,
     open_desk,
 )
+from turbine_agent.runtime.settings import PaperSettings, RiskSettings, Settings
 from turbine_agent.simulation.fees import NoFee
 from turbine_agent.simulation.latency import LatencyParams
 
@@ -363,7 +365,9 @@ def test_resolution_is_the_real_one_and_winnings_are_credited_when_claimed() -> 
 
 
 def test_takers_pay_the_configured_rate_and_what_cannot_be_paid_is_reversed() -> None:
-    desk = open_desk(Money(5 * MICROS), taker_fee_ppm=20_000)
+    desk = open_desk(
+        Settings(paper=PaperSettings(cash_usdc=Decimal(5)), risk=RiskSettings(max_fee_rate=Decimal("0.02")))
+    )
     script = Script([*BEGUN, beat(2), beat(10)])
     venue = PaperVenue(script, desk)
     heard: list[AnyEvent] = [asyncio.run(venue.next_event()) for _ in BEGUN]
