@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from tests.conformance.benches import BENCHES
 from tests.conformance.cards import CARDS
+from tests.conformance.paper_bench import ALL_BENCHES as BENCHES
 
 PAGE: Final = Path(__file__).resolve().parents[2] / "docs" / "conformance.md"
 TABLE_BEGIN: Final = "<!-- the table of cards begins -->"

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from tests.conformance.benches import BENCHES
 from tests.conformance.card import Card, play
 from tests.conformance.cards import CARDS
 from tests.conformance.floor import Bench
 from tests.conformance.page import PAGE, TABLE_BEGIN, TABLE_END, table
+from tests.conformance.paper_bench import ALL_BENCHES as BENCHES
 
 SEEDS = (1, 2)
 """The seed draws the latencies, and which of the outcomes wins."""

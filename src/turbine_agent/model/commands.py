@@ -92,17 +92,11 @@ class RaiseAlert(Command, frozen=True, kw_only=True, gc=False):
     text: str
 
 
-AnyCommand = (
-    PlaceOrder
-    | CancelOrder
-    | CancelAll
-    | ReadOpenOrders
-    | ReadPositions
-    | ReadBook
-    | Subscribe
-    | Unsubscribe
-    | Claim
-    | WakeAt
-    | RaiseAlert
-)
+PublicCommand = ReadBook | Subscribe | Unsubscribe | WakeAt | RaiseAlert
+"""What can be asked for without an account: nothing of it can move money."""
+
+AccountCommand = PlaceOrder | CancelOrder | CancelAll | ReadOpenOrders | ReadPositions | Claim
+"""What is done with, or asked of, an account."""
+
+AnyCommand = PublicCommand | AccountCommand
 """The closed union: a `match` over it ends in `assert_never`."""

@@ -508,6 +508,16 @@ class LoopSettings(msgspec.Struct, frozen=True, kw_only=True):
     ] = True
 
 
+class PaperSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """The account of a session that sends no orders."""
+
+    cash_usdc: Annotated[
+        Decimal,
+        Number("1", "10000000", "USDC"),
+        "Simulated cash that a paper session begins with.",
+    ] = Decimal(1000)
+
+
 class LoggingSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Where the log goes."""
 
@@ -557,6 +567,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     rollover: RolloverSettings = RolloverSettings()
     risk: RiskSettings = RiskSettings()
     loop: LoopSettings = LoopSettings()
+    paper: PaperSettings = PaperSettings()
     logging: LoggingSettings = LoggingSettings()
     alerts: AlertSettings = AlertSettings()
 

@@ -248,7 +248,7 @@ def test_a_file_that_sets_nothing_is_fine(config: Path, text: str) -> None:
             (
                 "FILE:1: stratgey: there is no such section\n"
                 "  do: the nearest section is strategy; there are exchange, strategy, markets, rollover, "
-                "risk, loop, logging"
+                "risk, loop, paper, logging, alerts"
             ),
         ),
         (

@@ -1,0 +1,309 @@
+"""Paper trading: the real exchange's public facts, and an account that exists here alone.
+
+    real venue ──public facts──▶ PaperVenue ──▶ agent
+         ◀────public commands────    │
+                                 PaperDesk: orders, fills, settlement, cash, all of it made up by rule
+
+*Nothing is ever sent.* The real venue is held as `MarketData`, a type that cannot be asked for an order; what
+concerns an account goes to the desk, and there is no third way. `NoSigner` lets the real adapter run without
+a key. A wrapped venue that nevertheless tells of an order is not the one we think it is: that ends the run.
+
+*What passes through.* Books, trade prints, market news, the state of the connection and timers reach the
+agent unchanged and in their order. The desk's own facts are merged with them by time, and `ts` never goes
+back.
+
+*The desk's clock is the real facts' own.* It learns what time it is from the facts that it hears, and what is
+due before a fact is told before it. So its answers are a function of the facts heard and the commands given:
+the same again are answered with the same bytes, whatever the machine did meanwhile. On the wall clock an
+answer comes with the next real fact, a quarter of a second late at most, because the agent's timer is one;
+its stamp says when it was due.
+
+*Fills* follow the rules of `simulation.shadow`, as in a backtest: from the back of the queue, and never
+without evidence. *Distance* is drawn as in the simulator, with one correction. Here a fact is known only
+after it has travelled, while an order meets the exchange as it is; so an order, or a cancel, takes effect
+later than it arrives, by the longest travel of the stream. By then everything that it met is known. Without
+this a cancel would outrun trades that it cannot outrun.
+
+*When the exchange is out of sight* (the stream is lost, a gap is told, nobody follows the market) nothing is
+made up: resting orders stay, and wait with cancels and expiries for the next whole book, which fills whatever
+it has passed. New orders are refused. The desk goes on to answer questions; that the real exchange could not
+be asked is the feed's news, and the agent halts on it.
+
+*Money.* Settlement comes after a delay; a market resolves when the real venue says so; winnings are credited
+when they are claimed. Tokens that lost are kept for an hour, then dropped with all that is known of the
+market.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NoReturn, Protocol, assert_never
+
+from turbine_agent.exchange.turbine.signing import (
+    Approval,
+    Naming,
+    Parts,
+    Permit,
+    Redemption,
+    SignedOrder,
+    SigningRefusedError,
+)
+from turbine_agent.model.commands import (
+    AccountCommand,
+    AnyCommand,
+    CancelAll,
+    CancelOrder,
+    Claim,
+    PlaceOrder,
+    PublicCommand,
+    RaiseAlert,
+    ReadBook,
+    ReadOpenOrders,
+    ReadPositions,
+    Subscribe,
+    Unsubscribe,
+    WakeAt,
+)
+from turbine_agent.model.events import (
+    AnyEvent,
+    BookDelta,
+    BookSnapshot,
+    FeedConnected,
+    FeedHeartbeat,
+    FeedLost,
+    GapDetected,
+    MarketClosed,
+    MarketOpened,
+    MarketResolved,
+    OperatorRequested,
+    TimerFired,
+    TradePrinted,
+)
+from turbine_agent.model.ids import MarketId
+from turbine_agent.model.markets import Outcome
+from turbine_agent.model.orders import OrderTerms
+from turbine_agent.model.units import SECOND, Money, Nanos, micros_from_text
+from turbine_agent.protocol.constants import ZERO_ADDRESS
+from turbine_agent.runtime.settings import Settings
+from turbine_agent.simulation.fees import NotionalFee
+from turbine_agent.simulation.latency import Latency, LatencyParams
+from turbine_agent.simulation.scheduler import Scheduler
+from turbine_agent.simulation.shadow import Fee, ShadowExchange, ShadowMarket, ShadowParams
+from turbine_agent.simulation.world import Distance
+
+PAPER: Final = "PAPER"
+"""What every line that a paper session prints begins with."""
+
+FORGET_AFTER: Final = Nanos(3_600 * SECOND)
+"""After its resolution a market without anything to claim is kept for so long, then dropped."""
+
+ASSUMPTIONS: Final = (
+    "Paper: no order is sent; every order, fill, settlement and dollar of this account is simulated.",
+    "The real book does not react to our orders, and is what the stream last said.",
+    "Orders that take execute at displayed prices, each displayed quantity once.",
+    (
+        "Resting orders fill at their own price: by prints, behind everything displayed at their price when "
+        "they joined and with cancels counted as behind us, or when the other side displays quantity there."
+    ),
+    "While the stream is down nothing fills; a book that comes back beyond an order's price fills all of it.",
+    "Fills settle after 3 s; a claim is paid when it is asked for.",
+)
+"""What somebody has to believe to take a paper session's figures for real."""
+
+
+class MarketData(Protocol):
+    """The public side of a real venue: it can show things, and has no way to be asked for an order."""
+
+    async def next_event(self) -> AnyEvent:
+        """The next public fact."""
+        ...
+
+    def execute(self, command: PublicCommand) -> None:
+        """Take a wish to see something, to be woken or to tell a person. Never waits."""
+        ...
+
+
+class PaperVenue:
+    """An `AwaitedVenue` of which only the public half is real."""
+
+    def __init__(self, market_data: MarketData, desk: PaperDesk) -> None:
+        self.desk = desk
+        self._market_data = market_data
+
+    async def next_event(self) -> AnyEvent:
+        """The next fact for the agent, real or the desk's. Raises what the real venue raises."""
+        while (event := self.desk.next_event()) is None:
+            self.desk.hear(await self._market_data.next_event())
+        return event
+
+    def execute(self, command: AnyCommand) -> None:
+        """Hand a command to the half that it concerns."""
+        match command:
+            case PlaceOrder() | CancelOrder() | CancelAll() | ReadOpenOrders() | ReadPositions() | Claim():
+                self.desk.ask(command)
+            case Unsubscribe(market_id=market_id):
+                self.desk.lose_sight(market_id)
+                self._market_data.execute(command)
+            case Subscribe() | ReadBook() | WakeAt() | RaiseAlert():
+                self._market_data.execute(command)
+            case _:
+                assert_never(command)
+
+
+class PaperDesk:
+    """The simulated account, and the order in which its facts and the real ones are told.
+
+    `hear` one real fact, then take from `next_event` until it is None; `ask` in between.
+    """
+
+    def __init__(
+        self,
+        *,
+        fee: Fee,
+        cash: Money,
+        latency: LatencyParams | None = None,
+        rules: ShadowParams | None = None,
+        seed: int = 0,
+    ) -> None:
+        """`cash` is what the account begins with, micro-USDC; `seed` draws the travel times."""
+        self.exchange = ShadowExchange(fee=fee, initial_cash=cash, params=rules)
+        self._scheduler = Scheduler(Nanos(0))
+        self._distance = Distance(
+            self.exchange,
+            scheduler=self._scheduler,
+            latency=Latency(as_seen_from_here(latency or LatencyParams()), seed),
+        )
+        self.exchange.start(self._scheduler, self._distance)
+        self._markets: dict[MarketId, ShadowMarket] = {}
+        self._fact: AnyEvent | None = None
+        """A real fact that was heard and not told yet: something of ours may be due before it."""
+
+    def hear(self, fact: AnyEvent) -> None:
+        """The next real fact. Only when `next_event` has returned None."""
+        assert self._fact is None, "one fact at a time: the desk's own may come between"
+        self._fact = fact
+
+    def next_event(self) -> AnyEvent | None:
+        """What the agent is to be told next; None: the next real fact has to be heard first."""
+        inbox, scheduler, fact = self._distance.inbox, self._scheduler, self._fact
+        horizon = scheduler.now if fact is None else fact.ts
+        while not inbox and (due := scheduler.due()) is not None and due <= horizon:
+            scheduler.step()
+        if inbox:
+            return inbox.popleft()
+        if fact is None:
+            return None
+        self._fact = None
+        scheduler.now = fact.ts
+        self._learn(fact)
+        return fact
+
+    def ask(self, command: AccountCommand) -> None:
+        """A request to the account sets out, at the time of the event that was told last."""
+        self._distance.ask(command)
+
+    def lose_sight(self, scope: MarketId | None) -> None:
+        """The books of one market, or of all (None), are not known from here on."""
+        for market in self._markets.values():
+            if scope in (None, market.market_id):
+                self.exchange.lose_sight(market)
+
+    # -- inside --------------------------------------------------------------------------------------------
+
+    def _learn(self, fact: AnyEvent) -> None:
+        match fact:
+            case BookSnapshot(market_id=market_id) | BookDelta(market_id=market_id):
+                self._show(market_id, fact)
+            case TradePrinted(market_id=market_id):
+                self._show(market_id, fact)
+            case TimerFired() | FeedHeartbeat() | OperatorRequested():
+                pass
+            case FeedConnected() | FeedLost():
+                self.lose_sight(None)
+            case GapDetected(market_id=scope):
+                self.lose_sight(scope)
+            case MarketOpened(market=opened):
+                if opened.market_id not in self._markets:
+                    market = ShadowMarket(opened.market_id, has_prints=True, is_seen=False)
+                    market.is_open = True
+                    self._markets[market.market_id] = market
+                    self.exchange.watch(market)
+            case MarketClosed(market_id=market_id):
+                self._close(market_id)
+            case MarketResolved(market_id=market_id, winner=winner):
+                self._close(market_id)
+                self._resolve(market_id, winner)
+            case _:
+                raise PaperError(f"the market data of a paper session told of an account: {fact}")
+
+    def _show(self, market_id: MarketId, fact: BookSnapshot | BookDelta | TradePrinted) -> None:
+        market = self._markets.get(market_id)
+        if market is not None and market.is_open:
+            self.exchange.show(market, fact)
+
+    def _close(self, market_id: MarketId) -> None:
+        market = self._markets.get(market_id)
+        if market is not None and market.is_open:
+            self.exchange.close_market(market)
+
+    def _resolve(self, market_id: MarketId, winner: Outcome) -> None:
+        market = self._markets.get(market_id)
+        if market is not None and market.winner is None:
+            self.exchange.resolve_market(market, winner)
+            self._scheduler.after(FORGET_AFTER, lambda: self._forget(market))
+
+    def _forget(self, market: ShadowMarket) -> None:
+        if self.exchange.forget_market(market):
+            del self._markets[market.market_id]
+        else:
+            self._scheduler.after(FORGET_AFTER, lambda: self._forget(market))
+
+
+class PaperError(Exception):
+    """The wrapped venue is not market data alone. A mistake in how the session was put together."""
+
+
+def open_desk(settings: Settings) -> PaperDesk:
+    """The desk of a paper session. Takers pay the most that the agent reckons with, makers nothing."""
+    return PaperDesk(
+        fee=NotionalFee(taker_ppm=micros_from_text(settings.risk.max_fee_rate)).fee,
+        cash=Money(micros_from_text(settings.paper.cash_usdc)),
+    )
+
+
+def as_seen_from_here(latency: LatencyParams) -> LatencyParams:
+    """Travel times on a clock on which facts are known, not happening: see the module's text."""
+    return LatencyParams(
+        order_min=Nanos(latency.order_min + latency.feed_min + latency.feed_spread),
+        order_spread=latency.order_spread,
+        answer_min=latency.answer_min,
+        answer_spread=latency.answer_spread,
+        feed_min=latency.feed_min,
+        feed_spread=latency.feed_spread,
+    )
+
+
+class NoSigner:
+    """A `Signer` without a key, for an adapter that only looks. Refuses everything."""
+
+    naming: Final = Naming(trader=ZERO_ADDRESS)
+
+    def open_market(self, market_id: MarketId, *, ends_s: int) -> None:
+        """Nothing is signed, so nothing ends."""
+
+    def sign_order(self, terms: OrderTerms, *, settlement: str) -> SignedOrder:  # noqa: ARG002 - see above
+        self._refuse()
+
+    def sign_permit(self, permit: Permit) -> Parts:  # noqa: ARG002
+        self._refuse()
+
+    def sign_approval(self, approval: Approval) -> Parts:  # noqa: ARG002
+        self._refuse()
+
+    def sign_redemption(self, redemption: Redemption) -> Parts:  # noqa: ARG002
+        self._refuse()
+
+    def sign_registration(self) -> str:
+        self._refuse()
+
+    def _refuse(self) -> NoReturn:
+        raise SigningRefusedError("paper trading signs nothing")
