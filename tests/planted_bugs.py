@@ -307,7 +307,7 @@ BUGS = (
     Bug(
         "a-settlement-told-before-its-fill-is-forgotten",
         "core/ledger.py",
-        "                self._early.setdefault(key, status)\n",
+        "                self._early.setdefault(key, (status, moved))\n",
         "                pass\n",
         "tests/fault/test_fault_campaign.py",
     ),
@@ -680,7 +680,7 @@ BUGS = (
     Bug(
         "carried-early-fate-forgotten",
         "core/ledger.py",
-        "            self._early[FillKey(order.order_id, fill_id)] = status\n",
+        "            self._early[FillKey(order.order_id, fill_id)] = (status, moved)\n",
         "            pass\n",
         "tests/scenario/test_restart.py",
     ),

@@ -17,7 +17,17 @@ import msgspec
 
 from turbine_agent.model.ids import FillId, MarketId, OrderId
 from turbine_agent.model.markets import Outcome, Side
-from turbine_agent.model.units import PRICE_MAX, PRICE_MIN, QTY_MAX, SECOND, Nanos, Price, Qty, UnitError
+from turbine_agent.model.units import (
+    PRICE_MAX,
+    PRICE_MIN,
+    QTY_MAX,
+    SECOND,
+    Money,
+    Nanos,
+    Price,
+    Qty,
+    UnitError,
+)
 
 
 class OrderDraft(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -99,6 +109,16 @@ class SettlementStatus(StrEnum):
 
     SETTLED = "settled"
     REVERSED = "reversed"
+
+
+class Moved(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """What a settlement really moved."""
+
+    qty: Qty
+    """At most what was filled: the rest was undone."""
+    notional: Money
+    """Price times quantity, cut to micro-USDC piece by piece, as the exchange does; without the fee."""
+    fee: Money
 
 
 class FillKey(msgspec.Struct, frozen=True, gc=False):
