@@ -191,7 +191,14 @@ class Bench:
         return order_id
 
     def fill(
-        self, order_id: OrderId, size: int, *, fee: int = 0, fill_id: str | None = None, at: int | None = None
+        self,
+        order_id: OrderId,
+        size: int,
+        *,
+        fee: int = 0,
+        fill_id: str | None = None,
+        at: int | None = None,
+        is_estimate: bool = False,
     ) -> FillId:
         """Report a fill of an order, at its own price unless told otherwise."""
         self._count += 1
@@ -206,6 +213,7 @@ class Bench:
                 qty=Qty(size),
                 fee=Money(fee),
                 liquidity=Liquidity.MAKER,
+                is_estimate=is_estimate,
             )
         )
         return name

@@ -307,7 +307,7 @@ BUGS = (
     Bug(
         "a-settlement-told-before-its-fill-is-forgotten",
         "core/ledger.py",
-        "                self._early.setdefault(key, status)\n",
+        "                self._early.setdefault(key, (status, moved))\n",
         "                pass\n",
         "tests/fault/test_fault_campaign.py",
     ),
@@ -680,7 +680,7 @@ BUGS = (
     Bug(
         "carried-early-fate-forgotten",
         "core/ledger.py",
-        "            self._early[FillKey(order.order_id, fill_id)] = status\n",
+        "            self._early[FillKey(order.order_id, fill_id)] = (status, moved)\n",
         "            pass\n",
         "tests/scenario/test_restart.py",
     ),
@@ -704,6 +704,49 @@ BUGS = (
         "        self.ledger.contribute(worth)\n",
         "",
         "tests/scenario/test_restart.py",
+    ),
+    # -- on the wire -----------------------------------------------------------------------------------------
+    Bug(
+        "what-really-moved-is-not-told",
+        "exchange/turbine/fills.py",
+        "moved=moved if settled and moved != fill.told else None,",
+        "moved=None,",
+        "tests/property/test_wire_fills.py",
+    ),
+    Bug(
+        "estimates-without-an-allowance",
+        "core/ledger.py",
+        "allowance=Money(allowance if told.is_estimate else 0),",
+        "allowance=Money(0),",
+        "tests/property/test_worst_case.py",
+    ),
+    Bug(
+        "a-part-that-failed-settles-with-the-rest",
+        "exchange/turbine/fills.py",
+        "for share in fill.shares if share.execution.fate is Fate.SETTLED]",
+        "for share in fill.shares]",
+        "tests/unit/exchange/turbine/test_fills.py",
+    ),
+    Bug(
+        "a-trade-too-large-for-one-estimate-explains-none",
+        "exchange/turbine/fills.py",
+        "            qty = min(execution.loose_qty, fill.room)",
+        "            qty = execution.loose_qty if execution.loose_qty <= fill.room else 0",
+        "tests/unit/exchange/turbine/test_fills.py",
+    ),
+    Bug(
+        "a-fill-that-may-have-taken-is-told-without-its-fee",
+        "exchange/turbine/fills.py",
+        "is_taker or order.took is not False else 0",
+        "is_taker else 0",
+        "tests/unit/exchange/turbine/test_fills.py",
+    ),
+    Bug(
+        "a-correction-is-booked-beside-the-profit",
+        "core/ledger.py",
+        "        self.spread_pico += spread\n",
+        "",
+        "tests/property/test_ledger.py",
     ),
 )
 

@@ -11,8 +11,8 @@ from tests.kit import MARKET, Bench, params
 from turbine_agent.model.events import MarketResolved, SettlementUpdated
 from turbine_agent.model.ids import FillId, OrderId
 from turbine_agent.model.markets import Outcome, Side
-from turbine_agent.model.orders import SettlementStatus
-from turbine_agent.model.units import MICROS, SECOND, Nanos, Price
+from turbine_agent.model.orders import FillKey, Moved, SettlementStatus
+from turbine_agent.model.units import MICROS, SECOND, Money, Nanos, Price, Qty
 
 OUTCOMES = st.sampled_from(Outcome)
 SIDES = st.sampled_from(Side)
@@ -28,6 +28,7 @@ steps = st.lists(
             st.integers(0, 9_999),
         ),
         st.tuples(st.just("settle"), st.integers(0, 20), st.sampled_from(SettlementStatus)),
+        st.tuples(st.just("correct"), st.integers(0, 20), st.integers(1, 10**8), st.integers(0, 10**8)),
         st.tuples(st.just("mark"), st.integers(1, 999_999), st.integers(0, 8)),
     ),
     max_size=25,
@@ -52,6 +53,15 @@ class NaiveAccount:
             tokens if outcome is Outcome.NO else 0,
         )
 
+    def correct(self, key: tuple[OrderId, FillId], moved: Moved) -> None:
+        _, yes, no = self.flows[key]
+        sign = 1 if yes + no > 0 else -1
+        self.flows[key] = (
+            -sign * moved.notional - moved.fee,
+            sign * moved.qty if yes else 0,
+            sign * moved.qty if no else 0,
+        )
+
     def worth_if(self, winner: Outcome) -> int:
         return sum(cash + (yes if winner is Outcome.YES else no) for cash, yes, no in self.flows.values())
 
@@ -74,6 +84,15 @@ def test_ledger_conserves_cash_and_shares_and_explains_its_profit(steps: list[An
             if step[2] is SettlementStatus.REVERSED:
                 del naive.flows[key]
             bench.store.apply(SettlementUpdated(ts=bench.ts, order_id=key[0], fill_id=key[1], status=step[2]))
+        elif step[0] == "correct" and pending:
+            key = pending.pop(step[1] % len(pending))
+            qty = min(step[2], account.pending[FillKey(*key)].qty)
+            moved = Moved(qty=Qty(qty), notional=Money(step[3]), fee=Money(step[3] % 1_000))
+            naive.correct(key, moved)
+            status = SettlementStatus.SETTLED
+            bench.store.apply(
+                SettlementUpdated(ts=bench.ts, order_id=key[0], fill_id=key[1], status=status, moved=moved)
+            )
         elif step[0] == "mark":
             bench.ts = Nanos(bench.ts + step[2] * SECOND)
             account.move_mark(Price(step[1]), bench.ts, 5 * SECOND)

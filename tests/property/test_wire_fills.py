@@ -1,50 +1,68 @@
-"""Law: whatever the order in which lists are read, each execution becomes one fill and has one fate.
+"""Law: in whatever order lists are read, each execution becomes one fill, has one fate and moves what it did.
 
 The exchange here is a few lines of plain bookkeeping: orders, executions that match, then settle or fail. Its
 lists are read at random moments and in random order. In the end everything is read once more: then the fills
-told sum to what was filled, order by order, and the fates to what became of the executions.
+told sum to what was filled, order by order, and an account that has booked what was told holds, to the last
+unit, what the executions that settled have moved one by one, fees included.
 """
 
 from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.kit import Bench
 
-from turbine_agent.exchange.turbine.fills import Fate, Tracker
+from turbine_agent.exchange.turbine.fills import GRACE, Fate, Tracker
 from turbine_agent.exchange.turbine.wire import OrderRow, OrderStatus, Placed, TradeRow, TransferRow
+from turbine_agent.model.commands import PlaceOrder
 from turbine_agent.model.events import AnyEvent, OrderFilled, SettlementUpdated
-from turbine_agent.model.ids import FillId, MarketId, OrderId
+from turbine_agent.model.ids import MarketId, OrderId
 from turbine_agent.model.markets import Outcome, Side
-from turbine_agent.model.orders import OrderTerms, SettlementStatus
-from turbine_agent.model.units import MILLISECOND, SECOND, Nanos, Price, Qty
+from turbine_agent.model.orders import FillKey, OrderTerms
+from turbine_agent.model.units import MICROS, MILLISECOND, SECOND, Nanos, Price, Qty
 
 US = "0x" + "aa" * 20
 THEM = "0x" + "bb" * 20
 MARKET = MarketId("0x" + "11" * 32)
 START_S = 1_769_764_500
+LOT = 1_234_567
+"""No whole share, so that every piece has something to round."""
+FEE_PPM = 10_000
+
+
+class Match:
+    """One execution of an order of ours."""
+
+    def __init__(self, order: int, qty: int, price: int, ts: Nanos, *, took: bool) -> None:
+        self.order = order
+        self.time_s = ts // SECOND
+        self.qty = qty
+        self.price = price
+        self.took = took
+        self.fate = Fate.PENDING
 
 
 class Exchange:
     """What is true."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, names_takers: bool) -> None:
         self.now = Nanos(START_S * SECOND)
+        self.names_takers = names_takers
         self.terms: list[OrderTerms] = []
         self.filled: list[int] = []
         self.open: list[bool] = []
-        self.executions: list[tuple[int, int, Fate]] = []
-        """Order, quantity, fate."""
+        self.matches: list[Match] = []
+
+    def match(self, n: int, qty: int, *, price: int | None = None, took: bool = False) -> None:
+        qty = min(qty, self.terms[n].qty - self.filled[n])
+        if self.open[n] and qty:
+            self.filled[n] += qty
+            at = self.terms[n].price if price is None else price
+            self.matches.append(Match(n, qty, at, self.now, took=took))
 
     def order_row(self, n: int) -> OrderRow:
         terms = self.terms[n]
-        full = self.filled[n] == terms.qty
-        status = (
-            OrderStatus.OPEN
-            if self.open[n] and not full
-            else OrderStatus.FILLED
-            if full
-            else OrderStatus.CANCELLED
-        )
+        status = OrderStatus.OPEN if self.open[n] else OrderStatus.CANCELLED
         return OrderRow(
             order_hash=name(n),
             market_id=MARKET,
@@ -56,7 +74,7 @@ class Exchange:
             cum_qty=Qty(self.filled[n]),
             nonce=terms.nonce,
             expires_s=terms.expires_s,
-            status=status,
+            status=OrderStatus.FILLED if self.filled[n] == terms.qty else status,
         )
 
     def open_rows(self) -> tuple[OrderRow, ...]:
@@ -65,19 +83,19 @@ class Exchange:
 
     def transfers(self, fate: Fate) -> tuple[TransferRow, ...]:
         found = []
-        for k, (n, qty, has) in enumerate(self.executions):
-            if has is fate:
-                buyer, seller = (US, THEM) if self.terms[n].side is Side.BUY else (THEM, US)
+        for k, match in enumerate(self.matches):
+            if match.fate is fate:
+                is_buy = self.terms[match.order].side is Side.BUY
                 found.append(
                     TransferRow(
                         market_id=MARKET,
                         tx_hash=f"0x{k // 2}",
                         batch_index=k % 2,
-                        buyer=buyer,
-                        seller=seller,
-                        price=self.terms[n].price,
-                        qty=Qty(qty),
-                        time_s=START_S,
+                        buyer=US if is_buy else THEM,
+                        seller=THEM if is_buy else US,
+                        price=Price(match.price),
+                        qty=Qty(match.qty),
+                        time_s=match.time_s,
                         reason="",
                     )
                 )
@@ -85,24 +103,37 @@ class Exchange:
 
     def trades(self) -> tuple[TradeRow, ...]:
         found = []
-        for k, (n, qty, has) in enumerate(self.executions):
-            if has is Fate.SETTLED:
-                buyer, seller = (US, THEM) if self.terms[n].side is Side.BUY else (THEM, US)
+        for k, match in enumerate(self.matches):
+            if match.fate is Fate.SETTLED:
+                terms = self.terms[match.order]
+                is_buy = terms.side is Side.BUY
                 found.append(
                     TradeRow(
                         trade_id=str(k),
                         market_id=MARKET,
-                        buyer=buyer,
-                        seller=seller,
-                        price=self.terms[n].price,
-                        qty=Qty(qty),
-                        outcome=self.terms[n].outcome,
-                        taker_side=None,
-                        time_s=START_S,
+                        buyer=US if is_buy else THEM,
+                        seller=THEM if is_buy else US,
+                        price=Price(match.price),
+                        qty=Qty(match.qty),
+                        outcome=terms.outcome,
+                        taker_side=Side.BUY if is_buy is match.took else Side.SELL,
+                        time_s=match.time_s,
                         tx_hash=f"0x{k // 2}",
                     )
                 )
         return tuple(reversed(found))
+
+    def worth_if(self, winner: Outcome) -> int:
+        """What has settled, piece by piece, if `winner` wins."""
+        worth = 0
+        for match in self.matches:
+            if match.fate is Fate.SETTLED:
+                terms = self.terms[match.order]
+                value = match.price * match.qty // MICROS
+                fee = -(-match.price * match.qty * FEE_PPM // MICROS**2) if match.took else 0
+                tokens = match.qty if terms.outcome is winner else 0
+                worth += (tokens - value if terms.side is Side.BUY else value - tokens) - fee
+        return worth
 
 
 def name(n: int) -> OrderId:
@@ -112,27 +143,35 @@ def name(n: int) -> OrderId:
 class Desk:
     """A tracker beside the truth, and all that it has told."""
 
-    def __init__(self) -> None:
-        self.exchange = Exchange()
-        self.tracker = Tracker(US)
+    def __init__(self, *, names_takers: bool = True) -> None:
+        self.exchange = Exchange(names_takers=names_takers)
+        self.tracker = Tracker(US, taker_fee_ppm=FEE_PPM)
         self.told: list[AnyEvent] = []
 
-    def place(self, side: Side, price: int, outcome: Outcome) -> None:
-        n = len(self.exchange.terms)
+    def place(self, side: Side, price: int, outcome: Outcome, *, takes: int, is_answered: bool) -> None:
+        """An order that takes so much on arrival: at a better price than its own, or at its own."""
+        exchange = self.exchange
+        n = len(exchange.terms)
         terms = OrderTerms(
             market_id=MARKET,
             outcome=outcome,
             side=side,
             price=Price(price),
-            qty=Qty(12),
+            qty=Qty(12 * LOT),
             nonce=n,
             expires_s=START_S + 10_000,
         )
-        self.exchange.terms.append(terms)
-        self.exchange.filled.append(0)
-        self.exchange.open.append(True)
-        self.tracker.sent(name(n), terms, self.exchange.now)
-        self.tracker.accepted(name(n), Placed(order_hash=name(n), is_matched=False))
+        exchange.terms.append(terms)
+        exchange.filled.append(0)
+        exchange.open.append(True)
+        self.tracker.sent(name(n), terms, exchange.now)
+        if takes:
+            better = -1_003 if side is Side.BUY else 1_003
+            exchange.match(n, takes, price=price + better * (takes % 2), took=True)
+        if is_answered:
+            self.tracker.accepted(name(n), Placed(order_hash=name(n), is_matched=bool(takes)))
+        else:
+            self.tracker.doubted(name(n), exchange.now)
 
     def read(self, what: int, n: int) -> None:
         """Read one of the lists."""
@@ -140,6 +179,8 @@ class Desk:
         if what == 0:
             rows = exchange.open_rows()
             tracker.vanished(rows, now)
+            for order_hash in tracker.wants(now).order_hashes:
+                self.read(1, int(order_hash, 16))
             self.told += tracker.on_open_orders(rows, now, now)
         elif what == 1 and exchange.terms:
             self.told += tracker.on_order(exchange.order_row(n % len(exchange.terms)), now)
@@ -150,14 +191,59 @@ class Desk:
         elif what == 4:
             self.told += tracker.on_trades(MARKET, exchange.trades(), now)
 
+    def read_all(self) -> None:
+        for what in (2, 3, 4, 0):
+            self.read(what, 0)
+        for n in range(len(self.exchange.terms)):
+            self.read(1, n)
+
 
 STEPS = st.lists(
     st.tuples(
-        st.sampled_from(["place", "match", "match", "end", "close", "read", "read", "read"]),
+        st.sampled_from(["place", "match", "match", "end", "close", "read", "read", "read", "wait"]),
         st.integers(0, 999),
     ),
     max_size=40,
 )
+
+
+def step(desk: Desk, what: str, number: int, *, is_crowded: bool) -> None:
+    """Let one thing happen."""
+    exchange = desk.exchange
+    exchange.now = Nanos(exchange.now + 10 * MILLISECOND)
+    if what == "place":
+        outcome = Outcome(number // 2 % 2)
+        # In a crowd several orders have the same price, and executions could be either's.
+        price = 400_011 + outcome * 100_000 + (0 if is_crowded else len(exchange.terms) * 10_007)
+        side = Side(number % 2)
+        # One order a side takes: of several that took at once, nobody could say which took what.
+        is_first = all(terms.side is not side for terms in exchange.terms)
+        takes = number % 3 * LOT if is_first and not is_crowded else 0
+        desk.place(side, price, outcome, takes=takes, is_answered=number % 5 != 0)
+    elif what == "match" and exchange.terms:
+        exchange.match(number % len(exchange.terms), (1 + number % 5) * LOT)
+    elif what == "end" and exchange.matches:
+        match = exchange.matches[number % len(exchange.matches)]
+        if match.fate is Fate.PENDING:
+            match.fate = Fate.FAILED if number % 3 == 0 else Fate.SETTLED
+    elif what == "close" and exchange.terms:
+        exchange.open[number % len(exchange.terms)] = False
+    elif what == "read":
+        desk.read(number % 5, number // 5)
+    elif what == "wait":
+        exchange.now = Nanos(exchange.now + GRACE)
+
+
+def finish(desk: Desk) -> None:
+    """Let everything meet its fate, and read it."""
+    exchange = desk.exchange
+    for match in exchange.matches:
+        match.fate = Fate.SETTLED if match.fate is Fate.PENDING else match.fate
+    for _ in range(2):
+        desk.read_all()
+    for _ in range(3):
+        exchange.now = Nanos(exchange.now + 2 * GRACE)
+        desk.read_all()
 
 
 @given(steps=STEPS, is_crowded=st.booleans())
@@ -165,63 +251,36 @@ def test_every_execution_becomes_one_fill_with_one_fate(
     steps: list[tuple[str, int]], is_crowded: bool
 ) -> None:
     desk = Desk()
-    exchange = desk.exchange
-    for step, number in steps:
-        exchange.now = Nanos(exchange.now + 10 * MILLISECOND)
-        if step == "place":
-            # In a crowd several orders have the same price, and executions could be either's.
-            price = 400_000 if is_crowded else 400_000 + len(exchange.terms)
-            desk.place(Side(number % 2), price, Outcome(number // 2 % 2))
-        elif step == "match" and exchange.terms:
-            n = number % len(exchange.terms)
-            qty = min(1 + number % 5, exchange.terms[n].qty - exchange.filled[n])
-            if exchange.open[n] and qty:
-                exchange.filled[n] += qty
-                exchange.executions.append((n, qty, Fate.PENDING))
-        elif step == "end" and exchange.executions:
-            k = number % len(exchange.executions)
-            n, qty, fate = exchange.executions[k]
-            if fate is Fate.PENDING:
-                exchange.executions[k] = (n, qty, Fate.FAILED if number % 3 == 0 else Fate.SETTLED)
-        elif step == "close" and exchange.terms:
-            exchange.open[number % len(exchange.terms)] = False
-        elif step == "read":
-            desk.read(number % 5, number // 5)
-    for k, (n, qty, fate) in enumerate(exchange.executions):
-        exchange.executions[k] = (n, qty, Fate.SETTLED if fate is Fate.PENDING else fate)
-    for _ in range(2):
-        for what in (2, 3, 4, 0):
-            desk.read(what, 0)
-        for n in range(len(exchange.terms)):
-            desk.read(1, n)
-    exchange.now = Nanos(exchange.now + 10 * SECOND)
-    desk.told += desk.tracker.explain(exchange.now)
+    for what, number in steps:
+        step(desk, what, number, is_crowded=is_crowded)
+    finish(desk)
     check(desk)
 
 
 def check(desk: Desk) -> None:
     exchange = desk.exchange
-    fills: dict[tuple[OrderId, FillId], OrderFilled] = {}
-    fates: dict[tuple[OrderId, FillId], SettlementStatus] = {}
+    bench = Bench()
+    store, account = bench.store, bench.state.account
+    for n, terms in enumerate(exchange.terms):
+        store.record(PlaceOrder(order_id=name(n), terms=terms), bench.ts)
+    keys: dict[FillKey, bool] = {}
+    filled = [0] * len(exchange.terms)
     for event in desk.told:
         if isinstance(event, OrderFilled):
-            key = (event.order_id, event.fill_id)
-            assert key not in fills, "a fill has an id of its own"
-            fills[key] = event
+            key = FillKey(event.order_id, event.fill_id)
+            assert key not in keys, "a fill has an id of its own"
+            filled[int(event.order_id, 16)] += event.qty
+            keys[key] = False
         elif isinstance(event, SettlementUpdated):
-            key = (event.order_id, event.fill_id)
-            assert key in fills, "a fate follows its fill"
-            assert key not in fates, "a fill has one fate"
-            fates[key] = event.status
-    for n, filled in enumerate(exchange.filled):
-        assert sum(f.qty for f in fills.values() if f.order_id == name(n)) == filled
-    told = {
-        status: sum(fills[key].qty for key, has in fates.items() if has is status)
-        for status in SettlementStatus
-    }
-    true = {fate: sum(qty for _, qty, has in exchange.executions if has is fate) for fate in Fate}
-    assert told[SettlementStatus.SETTLED] <= true[Fate.SETTLED]
-    assert told[SettlementStatus.REVERSED] <= true[Fate.FAILED]
-    if not any(f.fill_id.startswith("cum:") for f in fills.values()):
-        assert told[SettlementStatus.SETTLED] == true[Fate.SETTLED]
-        assert told[SettlementStatus.REVERSED] == true[Fate.FAILED]
+            key = FillKey(event.order_id, event.fill_id)
+            assert keys[key] is False, "a fate follows its fill, and there is one"
+            keys[key] = True
+        store.apply(event)
+        assert store.findings == []
+        assert account.unexplained_pico() == 0
+    assert filled == exchange.filled
+    assert all(keys.values()), "every fill has met its fate"
+    for winner in Outcome:
+        assert account.settled.worth_if(winner) == exchange.worth_if(winner)
+    for winner in Outcome:
+        assert account.matched.worth_if(winner) == exchange.worth_if(winner)

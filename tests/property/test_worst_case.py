@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.kit import MARKET, Bench, params
 
-from turbine_agent.core.orders import FILLS_PER_ORDER_MAX
+from turbine_agent.core.orders import FILLS_PER_ORDER_MAX, PIECES_OF_ESTIMATE_MAX
 from turbine_agent.model.events import MarketResolved, SettlementUpdated
 from turbine_agent.model.markets import Outcome, Side
-from turbine_agent.model.orders import FillKey, OrderDraft, SettlementStatus
-from turbine_agent.model.units import MICROS, Price, Qty
+from turbine_agent.model.orders import FillKey, Moved, OrderDraft, SettlementStatus
+from turbine_agent.model.units import MICROS, Money, Price, Qty
 from turbine_agent.risk.exposure import draft_losses, market_losses, market_worst_case, worst_of
 
 PRICES = st.integers(1, 999_999)
@@ -121,15 +121,18 @@ def test_worst_case_equals_brute_force_over_all_fills_and_both_outcomes(
         st.tuples(st.integers(0, 3), st.integers(1, 20_000_000), st.booleans(), st.booleans()), max_size=30
     ),
     winner=st.sampled_from(Outcome),
+    estimates=st.lists(st.tuples(st.integers(1, PIECES_OF_ESTIMATE_MAX), st.integers(0, 100)), max_size=6),
 )
 def test_no_sequence_of_part_fills_loses_more_than_the_worst_case_said_before(
     orders: list[tuple[Outcome, Side, int, int]],
     pieces: list[tuple[int, int, bool, bool]],
     winner: Outcome,
+    estimates: list[tuple[int, int]],
 ) -> None:
     """Part-fills of any size, rounded as the exchange does, the highest fee on each, settled or undone in any
-    mix.
+    mix. Some are told as estimates and turn out to have been many pieces, of which some were undone.
     """
+    estimates = list(estimates)
     fee_ppm = 10_000
     bench = Bench(params(risk={"fee_ppm": fee_ppm}))
     ids = [bench.place(side, price, qty, outcome=outcome) for outcome, side, price, qty in orders]
@@ -140,18 +143,48 @@ def test_no_sequence_of_part_fills_loses_more_than_the_worst_case_said_before(
         if not piece:
             continue
         fee = -(-order.terms.price * piece * fee_ppm // (MICROS * MICROS))
-        fill_id = bench.fill(order.order_id, piece, fee=fee)
+        is_estimate = bool(estimates)
+        fill_id = bench.fill(order.order_id, piece, fee=fee, is_estimate=is_estimate)
         assert market_worst_case(bench.state, fee_ppm) <= ceiling
-        if settles:
+        if is_estimate:
+            count, share = estimates.pop()
+            if moved := in_pieces(order.terms.price, piece, count, share, fee_ppm):
+                bench.store.apply(
+                    SettlementUpdated(
+                        ts=bench.ts,
+                        order_id=order.order_id,
+                        fill_id=fill_id,
+                        status=SettlementStatus.SETTLED,
+                        moved=moved,
+                    )
+                )
+                assert market_worst_case(bench.state, fee_ppm) <= ceiling
+        elif settles:
             status = SettlementStatus.REVERSED if is_undone else SettlementStatus.SETTLED
             bench.store.apply(
                 SettlementUpdated(ts=bench.ts, order_id=order.order_id, fill_id=fill_id, status=status)
             )
             assert market_worst_case(bench.state, fee_ppm) <= ceiling
+    assert bench.store.findings == []
     account = bench.state.account
     bench.store.apply(MarketResolved(ts=bench.ts, market_id=MARKET.market_id, winner=winner))
     assert -account.matched.worth_if(winner) <= ceiling
     assert -account.pnl <= ceiling
+
+
+def in_pieces(price: int, qty: int, count: int, share: int, fee_ppm: int) -> Moved | None:
+    """What so much moves in `count` pieces of which `share` in a hundred settle; None if there are none."""
+    count = min(count, qty)
+    pieces = [qty // count] * (count - 1)
+    pieces.append(qty - sum(pieces))
+    settled = pieces[: -(-len(pieces) * share // 100)]
+    if not settled:
+        return None
+    return Moved(
+        qty=Qty(sum(settled)),
+        notional=Money(sum(price * piece // MICROS for piece in settled)),
+        fee=Money(sum(-(-price * piece * fee_ppm // MICROS**2) for piece in settled)),
+    )
 
 
 @given(inventory=st.integers(1, 100_000_000), price=PRICES, exit_price=PRICES, share=st.integers(1, 100))

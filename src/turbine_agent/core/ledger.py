@@ -7,6 +7,10 @@ a later report. Matched figures are what we believe, settled ones what the excha
 the list of pending fills. The worst case takes nothing for granted: a pending fill that gained under an
 outcome counts nothing there, one that lost counts in full (`certain_loss`).
 
+*Estimates.* Of a fill that is told as an estimate only the quantity is certain. It carries an allowance for
+the order's own price and for what rounding in pieces may take, which the worst case counts, until its
+settlement says what really moved.
+
 *Selling without tokens.* The exchange covers a sale by splitting USDC into complete sets: selling 10 YES we
 do not hold costs 10 USDC, pays the price and leaves 10 NO. So holdings are never negative.
 
@@ -17,6 +21,8 @@ do not hold costs 10 USDC, pays the price and leaves 10 NO. So holdings are neve
     inventory          the same for all older holdings
     settlement         the step from the last mark to 1 or 0 when the market resolves, and fills undone
     fees               what fills cost
+
+and what a settlement corrects goes to the part that it was wrong in.
 
 Each step adds to exactly one part what it adds to equity, so the parts sum to the profit by construction.
 They are kept in 1e-12 USDC, because a price times a quantity is that; the report cuts them to micro-USDC and
@@ -29,11 +35,12 @@ from collections import deque
 
 import msgspec
 
-from turbine_agent.model.carry import CarriedAccount, CarriedOrder, Carry, Tokens
+from turbine_agent.core.orders import PIECES_OF_ESTIMATE_MAX
+from turbine_agent.model.carry import CarriedAccount, CarriedFill, CarriedOrder, Carry, Tokens
 from turbine_agent.model.events import Liquidity, OrderFilled
 from turbine_agent.model.ids import FillId, MarketId, OrderId
 from turbine_agent.model.markets import Outcome, Side, payout_price, yes_direction
-from turbine_agent.model.orders import FillKey, OrderTerms, SettlementStatus
+from turbine_agent.model.orders import FillKey, Moved, OrderTerms, SettlementStatus
 from turbine_agent.model.units import MICROS, Money, Nanos, Price, Qty, notional
 
 
@@ -62,11 +69,27 @@ class Fill(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     fee: Money
     cash: Money
     """What it moved in cash, fee included: negative for a purchase. Without the split of a sale."""
+    is_estimate: bool
+    allowance: Money
+    """What it may turn out to have cost more."""
+
+    @property
+    def tokens(self) -> int:
+        """What it moved in tokens: negative for a sale."""
+        return self.qty if self.side is Side.BUY else -self.qty
 
     def loss_if(self, winner: Outcome) -> int:
-        """What the fill loses if `winner` wins; negative for a gain."""
-        tokens = self.qty if self.side is Side.BUY else -self.qty
-        return -(self.cash + (tokens if self.outcome is winner else 0))
+        """The most the fill loses if `winner` wins; negative for a gain."""
+        return self.allowance - (self.cash + (self.tokens if self.outcome is winner else 0))
+
+    def cash_of(self, moved: Moved) -> Money:
+        """What so much moves in cash for this fill's side."""
+        return Money((-moved.notional if self.side is Side.BUY else moved.notional) - moved.fee)
+
+    def allows(self, moved: Moved) -> bool:
+        """Is what moved no more than was reckoned with?"""
+        told = Moved(qty=moved.qty, notional=notional(self.price, moved.qty), fee=self.fee)
+        return 0 < moved.qty <= self.qty and self.cash_of(moved) >= self.cash_of(told) - self.allowance
 
 
 class Purse:
@@ -147,7 +170,7 @@ class MarketAccount:
         """Every fill ever booked here: what makes booking idempotent. Emptied when the market is put away."""
         self.fates: dict[FillKey, SettlementStatus] = {}
         """What became of those that are not pending any longer."""
-        self._early: dict[FillKey, SettlementStatus] = {}
+        self._early: dict[FillKey, tuple[SettlementStatus, Moved | None]] = {}
         """What became of fills that we have not been told of yet."""
         self.mark: Price | None = None
         self.winner: Outcome | None = None
@@ -214,23 +237,13 @@ class MarketAccount:
         key = FillKey(event.order_id, event.fill_id)
         if key in self.booked:
             return False
-        is_buy = terms.side is Side.BUY
-        paid = notional(event.price, event.qty)
-        fill = Fill(
-            key=key,
-            outcome=terms.outcome,
-            side=terms.side,
-            price=event.price,
-            qty=event.qty,
-            fee=event.fee,
-            cash=Money((-paid if is_buy else paid) - event.fee),
-        )
+        fill = _fill(key, terms, event)
         if self.mark is None:
             yes_price = event.price if terms.outcome is Outcome.YES else MICROS - event.price
             self.mark = Price(yes_price)
         self._age(event.ts - markout_ns)
         before = self.equity_pico
-        self.matched.trade(terms.outcome, event.qty if is_buy else -event.qty, fill.cash)
+        self.matched.trade(terms.outcome, fill.tokens, fill.cash)
         self.fees_pico -= event.fee * MICROS
         self.spread_pico += self.equity_pico - before + event.fee * MICROS
         signed = yes_direction(terms.outcome, terms.side) * event.qty
@@ -241,7 +254,7 @@ class MarketAccount:
         self._await_settlement(fill)
         if event.liquidity is Liquidity.TAKER:
             self.taker_fills += 1
-        if is_buy:
+        if terms.side is Side.BUY:
             self.buys += 1
             self.bought_qty += event.qty
         else:
@@ -249,27 +262,28 @@ class MarketAccount:
             self.sold_qty += event.qty
         early = self._early.pop(key, None)
         if early is not None:
-            self.settle(key, early)
+            self.settle(key, *early)
         return True
 
-    def settle(self, key: FillKey, status: SettlementStatus) -> bool:
-        """Make a pending fill final, or undo it.
+    def settle(self, key: FillKey, status: SettlementStatus, moved: Moved | None = None) -> bool:
+        """Make a pending fill final, as it was told or as it `moved`, or undo it.
 
         False if it is not pending: told twice, or told before the fill itself, which then settles at once.
         """
         fill = self.pending.pop(key, None)
         if fill is None:
             if key not in self.booked:
-                self._early.setdefault(key, status)
+                self._early.setdefault(key, (status, moved))
             return False
         self.fates[key] = status
         self.pending_loss_yes -= max(0, fill.loss_if(Outcome.YES))
         self.pending_loss_no -= max(0, fill.loss_if(Outcome.NO))
-        tokens = fill.qty if fill.side is Side.BUY else -fill.qty
         if status is SettlementStatus.SETTLED:
-            self.settled.trade(fill.outcome, tokens, fill.cash)
+            if moved is not None:
+                fill = self._correct(fill, moved)
+            self.settled.trade(fill.outcome, fill.tokens, fill.cash)
         else:
-            self._undo(key, fill.outcome, tokens, fill.cash)
+            self._undo(fill)
         if not self.pending:
             # Which sale needed a split depends on the order of things, and the exchange's order is the one in
             # which it settled. The value is the same; from here on the composition is too.
@@ -370,9 +384,9 @@ class MarketAccount:
             settlement_pico=self.settlement_pico,
         )
 
-    def early_of(self, order_id: OrderId) -> tuple[tuple[FillId, SettlementStatus], ...]:
+    def early_of(self, order_id: OrderId) -> tuple[tuple[FillId, SettlementStatus, Moved | None], ...]:
         """What became of fills of an order that have not been told of yet."""
-        return tuple((k.fill_id, status) for k, status in self._early.items() if k.order_id == order_id)
+        return tuple((k.fill_id, *fate) for k, fate in self._early.items() if k.order_id == order_id)
 
     def restore(self, carried: CarriedAccount, winner: Outcome | None) -> None:
         """Take up the figures of an earlier process. Young fills have aged: nobody looked at the mid."""
@@ -393,46 +407,73 @@ class MarketAccount:
 
     def restore_order(self, order: CarriedOrder) -> None:
         """Know an order's fills again, so that none is booked twice and each can still settle."""
-        terms = order.terms
         for carried in order.fills:
             key = FillKey(order.order_id, carried.fill_id)
-            paid = notional(carried.price, carried.qty)
-            fill = Fill(
-                key=key,
-                outcome=terms.outcome,
-                side=terms.side,
-                price=carried.price,
-                qty=carried.qty,
-                fee=carried.fee,
-                cash=Money((-paid if terms.side is Side.BUY else paid) - carried.fee),
-            )
+            fill = _fill(key, order.terms, carried)
             self.booked[key] = fill
             if carried.status is None:
                 self._await_settlement(fill)
             else:
                 self.fates[key] = carried.status
-        for fill_id, status in order.early:
-            self._early[FillKey(order.order_id, fill_id)] = status
+        for fill_id, status, moved in order.early:
+            self._early[FillKey(order.order_id, fill_id)] = (status, moved)
 
     def _await_settlement(self, fill: Fill) -> None:
         self.pending[fill.key] = fill
         self.pending_loss_yes += max(0, fill.loss_if(Outcome.YES))
         self.pending_loss_no += max(0, fill.loss_if(Outcome.NO))
 
-    def _undo(self, key: FillKey, outcome: Outcome, tokens: int, cash: int) -> None:
+    def _undo(self, fill: Fill) -> None:
         before = self.equity_pico
-        self.matched.trade(outcome, -tokens, -cash)
+        self.matched.trade(fill.outcome, -fill.tokens, -fill.cash)
         self.settlement_pico += self.equity_pico - before
-        for entry in self._young:
-            if entry[2] == key:
-                self._young.remove(entry)
-                self._young_net -= entry[1]
-                break
+        self._regrow(fill.key, 0)
+
+    def _correct(self, fill: Fill, moved: Moved) -> Fill:
+        """Take a fill for what it really moved: a better price into the spread, another fee into the fees,
+        and what is left, a part that was undone, into the settlement.
+        """
+        right = msgspec.structs.replace(fill, qty=moved.qty, cash=fill.cash_of(moved))
+        before = self.equity_pico
+        self.matched.trade(fill.outcome, right.tokens - fill.tokens, right.cash - fill.cash)
+        dearer = moved.notional - notional(fill.price, moved.qty)
+        spread = (-dearer if fill.side is Side.BUY else dearer) * MICROS
+        fees = (fill.fee - moved.fee) * MICROS
+        self.spread_pico += spread
+        self.fees_pico += fees
+        self.settlement_pico += self.equity_pico - before - spread - fees
+        self._regrow(fill.key, yes_direction(fill.outcome, fill.side) * moved.qty)
+        return right
+
+    def _regrow(self, key: FillKey, signed: int) -> None:
+        """A fill that may still be young is so large now."""
+        for index, (ts, was, young_key) in enumerate(self._young):
+            if young_key == key:
+                self._young[index] = (ts, signed, key)
+                self._young_net += signed - was
+                return
 
     def _age(self, before_ts: int) -> None:
         young = self._young
         while young and young[0][0] <= before_ts:
             self._young_net -= young.popleft()[1]
+
+
+def _fill(key: FillKey, terms: OrderTerms, told: OrderFilled | CarriedFill) -> Fill:
+    """A fill as it was told, now or to an earlier process."""
+    paid = notional(told.price, told.qty)
+    allowance = abs(notional(terms.price, told.qty) - paid) + 2 * PIECES_OF_ESTIMATE_MAX
+    return Fill(
+        key=key,
+        outcome=terms.outcome,
+        side=terms.side,
+        price=told.price,
+        qty=told.qty,
+        fee=told.fee,
+        cash=Money((-paid if terms.side is Side.BUY else paid) - told.fee),
+        is_estimate=told.is_estimate,
+        allowance=Money(allowance if told.is_estimate else 0),
+    )
 
 
 class Ledger:

@@ -29,6 +29,9 @@ FILLS_PER_ORDER_MAX: Final = 1_000
 at half of this execution replaces the order. Each piece can lose 2 micro-USDC to rounding, so the bound is
 worth 0.002 USDC of every order's worst case."""
 
+PIECES_OF_ESTIMATE_MAX: Final = 100
+"""Pieces that an estimated fill may turn out to have had. They are taken from its order's allowance."""
+
 
 class OrderState(StrEnum):
     """Where an order is in its life."""
@@ -218,11 +221,16 @@ class Order:
         self.state = state
 
 
+def pieces_of(is_estimate: bool) -> int:
+    """How many pieces a fill counts for."""
+    return 1 + PIECES_OF_ESTIMATE_MAX * is_estimate
+
+
 def restored_order(carried: CarriedOrder, ts: Nanos) -> Order:
     """An order of an earlier process. Whether one that may work does is not known until it is asked for."""
     order = Order(carried.order_id, carried.terms, carried.sent_ts)
     order.cum_qty = Qty(min(carried.terms.qty, sum(fill.qty for fill in carried.fills)))
-    order.fill_count = len(carried.fills)
+    order.fill_count = sum(pieces_of(fill.is_estimate) for fill in carried.fills)
     order.changed_ts = ts
     if carried.may_work:
         order.state = OrderState.UNKNOWN

@@ -17,7 +17,7 @@ import msgspec
 
 from turbine_agent.core.book import Book, judge
 from turbine_agent.core.ledger import Ledger, MarketAccount
-from turbine_agent.core.orders import Order, OrderState, Report, restored_order
+from turbine_agent.core.orders import Order, OrderState, Report, pieces_of, restored_order
 from turbine_agent.model.carry import CarriedFill, CarriedMarket, CarriedOrder, Carry, Latch
 from turbine_agent.model.commands import AnyCommand, CancelAll, CancelOrder, Claim, PlaceOrder
 from turbine_agent.model.events import (
@@ -307,6 +307,7 @@ class StateStore:
                     price=fill.price,
                     qty=fill.qty,
                     fee=fill.fee,
+                    is_estimate=fill.is_estimate,
                     status=state.account.fates.get(key),
                 )
             )
@@ -495,14 +496,15 @@ class StateStore:
                 Halt.CONTRACT_BROKEN, f"order {event.order_id} is filled at a worse price than its own"
             )
         is_full_already = order.state is OrderState.FILLED
-        fee_max = -(-event.price * event.qty * self.params.risk.fee_ppm // (MICROS * MICROS))
+        price = max(event.price, terms.price) if event.is_estimate else event.price
+        fee_max = -(-price * event.qty * self.params.risk.fee_ppm // (MICROS * MICROS))
         if event.fee > fee_max:
             self._find(
                 Halt.CONTRACT_BROKEN,
                 f"fill {event.fill_id} cost {event.fee} micro-USDC, at most {fee_max} was reckoned with",
             )
         order.cum_qty = Qty(min(terms.qty, cum_qty))
-        order.fill_count += 1
+        order.fill_count += pieces_of(event.is_estimate)
         if not is_full_already:
             is_full = order.cum_qty == terms.qty
             order.report(Report.FILLED_ALL if is_full else Report.FILLED_PART, self.now)
@@ -573,7 +575,16 @@ class StateStore:
             self._find_foreign(event.order_id, "settlement")
             return
         state = self.markets[order.terms.market_id]
-        if state.account.settle(FillKey(event.order_id, event.fill_id), event.status):
+        key = FillKey(event.order_id, event.fill_id)
+        fill = state.account.pending.get(key)
+        if fill is not None and event.moved is not None and not fill.allows(event.moved):
+            moved = event.moved
+            self._find(
+                Halt.CONTRACT_BROKEN,
+                f"fill {event.fill_id} of order {event.order_id} moved {moved.notional} micro-USDC and"
+                f" {moved.fee} of fees for {moved.qty} micro-shares, worse than was reckoned with",
+            )
+        if state.account.settle(key, event.status, event.moved):
             state.last_settled_ts = self._last_settled_ts = self.now
             self._retire_if_finished(state)
 

@@ -16,7 +16,7 @@ import msgspec
 
 from turbine_agent.model.ids import FillId, MarketId, OrderId
 from turbine_agent.model.markets import Market, Outcome
-from turbine_agent.model.orders import OrderTerms, SettlementStatus
+from turbine_agent.model.orders import Moved, OrderTerms, SettlementStatus
 from turbine_agent.model.reasons import Halt
 from turbine_agent.model.units import Money, Nanos, Price, Qty
 
@@ -36,6 +36,8 @@ class CarriedFill(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     price: Price
     qty: Qty
     fee: Money
+    is_estimate: bool
+    """Its settlement may say that something else moved."""
     status: SettlementStatus | None
     """None: matched, and neither settled nor reversed so far."""
 
@@ -52,7 +54,7 @@ class CarriedOrder(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """It left the book a moment ago and may have been filled before it did."""
     was_rejected: bool
     fills: tuple[CarriedFill, ...]
-    early: tuple[tuple[FillId, SettlementStatus], ...]
+    early: tuple[tuple[FillId, SettlementStatus, Moved | None], ...]
     """What became of fills that had not been told of yet."""
 
 

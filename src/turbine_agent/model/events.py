@@ -18,7 +18,7 @@ import msgspec
 from turbine_agent.model.carry import Carry
 from turbine_agent.model.ids import FillId, MarketId, OrderId
 from turbine_agent.model.markets import Market, Outcome, Side
-from turbine_agent.model.orders import Holding, OpenOrder, SettlementStatus
+from turbine_agent.model.orders import Holding, Moved, OpenOrder, SettlementStatus
 from turbine_agent.model.units import Money, Nanos, Price, Qty
 
 Level = tuple[Price, Qty]
@@ -124,6 +124,10 @@ class OrderFilled(Event, frozen=True, kw_only=True, gc=False):
     """This fill alone, micro-shares."""
     fee: Money
     liquidity: Liquidity
+    is_estimate: bool = False
+    """Only the quantity is certain. Price, fee and number of pieces are what is likely, the order's own price
+    at worst; the settlement says what really moved.
+    """
 
 
 class SubmitUnknown(Event, frozen=True, kw_only=True, gc=False):
@@ -170,6 +174,8 @@ class SettlementUpdated(Event, frozen=True, kw_only=True, gc=False):
     order_id: OrderId
     fill_id: FillId
     status: SettlementStatus
+    moved: Moved | None = None
+    """Told with SETTLED alone, where it is not what OrderFilled said."""
 
 
 # -- markets -----------------------------------------------------------------------------------------------

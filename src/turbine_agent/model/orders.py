@@ -120,6 +120,16 @@ class SettlementStatus(StrEnum):
     REVERSED = "reversed"
 
 
+class Moved(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """What a settlement really moved."""
+
+    qty: Qty
+    """At most what was filled: the rest was undone."""
+    notional: Money
+    """Price times quantity, cut to micro-USDC piece by piece, as the exchange does; without the fee."""
+    fee: Money
+
+
 class FillKey(msgspec.Struct, frozen=True, gc=False):
     """What makes an execution unique: ids of fills are only unique within their order on some exchanges."""
 

@@ -421,9 +421,10 @@ class TurbineClient:
             markets = self.tracker.wants(self.now()).markets
             if not markets:
                 return
+            asked_ts = self.now()
             pending = await self._read(constants.PENDING_TRADES, wire.pending_trades)
             if pending is not None:
-                self._emit_all(self.tracker.on_pending(pending, self.now()))
+                self._emit_all(self.tracker.on_pending(pending, self.now(), asked_ts))
             failed = await self._read(constants.FAILED_TRADES, wire.failed_trades)
             if failed is not None:
                 self._emit_all(self.tracker.on_failed(failed, self.now()))

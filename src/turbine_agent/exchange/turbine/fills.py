@@ -11,18 +11,25 @@ and none of the last three names an order. So *how much* comes from the orders a
 and with what fate* from the other lists, which are laid over it:
 
   * what an order has more than we have reported is a shortfall; executions of ours that fit it (market,
-    side, outcome where it is told, price not worse, size not larger) become its fills, best fit first;
+    side, outcome where it is told, size not larger) become its fills. Those at its very price do so at once,
+    those at a better one when everybody who could claim them was asked, and as an estimate: a list may yet
+    say that it was another outcome's;
   * what no execution explains within `grace_ns` is reported at the order's own price, which is what a maker
-    gets, as one fill; executions that turn up later are counted towards it;
+    gets, as one fill, and as an estimate; executions that turn up later are counted towards it;
   * an execution settles when it is among the trades, is reversed when it is among the failed, and is asked
-    for by its transaction when it is in no list any longer.
+    for by its transaction when it is in no list any longer;
+  * a fill settles when all of it has met its fate. What really moved (the money of each piece is cut to whole
+    micro-USDC, a price may have been better, a piece may have failed) is told where the fill said otherwise.
+
+Fees are in no list. A taker pays one, and who took is certain for an order that was not matched when it
+arrived, and for a trade that names the taker. Until then a fill of an order that may have taken is told with
+the fee, and its settlement takes back what was not due.
 
 The same execution may be in several lists and come again in each reading: it is recognised by transaction and
 place in the batch, else by transaction and what was traded. A fill's id is made of the same, so it is stable.
 
-A count that goes back, an order that comes back with other terms, an execution that two halves of tell two
-fates: none is guessed about. The first is ignored and counted, the second reported as a gap, the third stays
-unsettled, which keeps its capital reserved until the position shows who is right.
+A count that goes back, an order that comes back with other terms: neither is guessed about. The first is
+ignored and counted, the second reported as a gap.
 """
 
 from __future__ import annotations
@@ -48,8 +55,8 @@ from turbine_agent.model.events import (
 )
 from turbine_agent.model.ids import FillId, MarketId, OrderId
 from turbine_agent.model.markets import Outcome, Side
-from turbine_agent.model.orders import OpenOrder, OrderTerms, SettlementStatus
-from turbine_agent.model.units import MICROS, SECOND, Money, Nanos, Price, Qty
+from turbine_agent.model.orders import Moved, OpenOrder, OrderTerms, SettlementStatus
+from turbine_agent.model.units import MICROS, SECOND, Money, Nanos, Price, Qty, notional
 
 REMEMBERED_MAX: Final = 20_000
 """Finished orders whose hashes are still ours. A market leaves a few hundred."""
@@ -90,6 +97,8 @@ class OwnOrder:
         "cum_qty",
         "doubt_until",
         "exchange_hash",
+        "fill_ids",
+        "has_taken",
         "is_acked",
         "is_lost",
         "is_over",
@@ -115,13 +124,17 @@ class OwnOrder:
         """When a cancel was confirmed; the order's last count of fills is still to be read."""
         self.is_lost = False
         """Gone from the list, and the exchange does not know it: its fills are known from trades alone."""
-        self.took = False
-        """It was matched when it arrived."""
+        self.took: bool | None = None
+        """Whether it was matched when it arrived; None while no answer has told."""
         self.cum_qty = 0
         self.booked_qty = 0
         """What OrderFilled has reported."""
+        self.fill_ids: dict[FillId, None] = {}
+        """Under these names."""
         self.short_ts: Nanos | None = None
         """Since when more is filled than is explained."""
+        self.has_taken = False
+        """A fill of what it took on arrival was told: what follows was made, as far as anybody knows."""
 
     @property
     def leaves_qty(self) -> int:
@@ -131,14 +144,40 @@ class OwnOrder:
 class _Fill:
     """A fill that was reported and is not settled."""
 
-    __slots__ = ("explained_qty", "fates", "fill_id", "order", "qty")
+    __slots__ = ("fill_id", "is_estimate", "is_taker", "order", "qty", "shares", "told")
 
-    def __init__(self, order: OwnOrder, fill_id: FillId, qty: int) -> None:
+    def __init__(
+        self, order: OwnOrder, fill_id: FillId, told: Moved, *, is_estimate: bool, is_taker: bool
+    ) -> None:
+        self.is_estimate = is_estimate
         self.order = order
         self.fill_id = fill_id
-        self.qty = qty
-        self.explained_qty = 0
-        self.fates: list[Fate] = []
+        self.told = told
+        self.qty = told.qty
+        self.is_taker = is_taker
+        """It was matched when its order arrived, as far as is known."""
+        self.shares: list[_Share] = []
+        """What it was made of."""
+
+    @property
+    def room(self) -> int:
+        """How much of it nothing explains yet."""
+        return self.qty - sum(share.qty for share in self.shares)
+
+
+class _Share(msgspec.Struct, frozen=True, eq=False):
+    """So much of an execution, from one of its micro-shares to another, belongs to a fill. Most often it is
+    all of it.
+    """
+
+    execution: _Execution
+    fill: _Fill
+    start: int
+    end: int
+
+    @property
+    def qty(self) -> int:
+        return self.end - self.start
 
 
 class _Execution:
@@ -146,7 +185,6 @@ class _Execution:
 
     __slots__ = (
         "fate",
-        "fill",
         "first_ts",
         "has_failed_row",
         "is_listed",
@@ -156,9 +194,11 @@ class _Execution:
         "price",
         "qty",
         "seen_ts",
+        "shares",
         "side",
         "slot",
         "time_s",
+        "took",
         "tx_hash",
     )
 
@@ -176,8 +216,11 @@ class _Execution:
         """Place in the transaction's batch, where a list told it."""
         self.name = ""
         """The id among the trades, once it is there."""
+        self.took: bool | None = None
+        """Whether we were the taker, where a list told it."""
         self.fate = Fate.PENDING
-        self.fill: _Fill | None = None
+        self.shares: list[_Share] = []
+        """The fills that it belongs to."""
         self.has_failed_row = False
         """Its row among the failed ones has been dealt with."""
         self.first_ts = ts
@@ -198,6 +241,11 @@ class _Execution:
         """Do the two differ in nothing but their place in the batch?"""
         mine = (self.side, self.market_id, self.price, self.qty, self.tx_hash)
         return mine == (other.side, other.market_id, other.price, other.qty, other.tx_hash)
+
+    @property
+    def loose_qty(self) -> int:
+        """How much of it belongs to no fill."""
+        return self.qty - sum(share.qty for share in self.shares)
 
     @property
     def fill_id(self) -> FillId:
@@ -237,9 +285,14 @@ class Tracker:
         self._fills: list[_Fill] = []
         self._known_trades: dict[MarketId, dict[tuple[str, Side], None]] = {}
         self._altered: dict[OrderId, None] = {}
-        self._pending_ts = self._failed_ts = Nanos(0)
-        self._trades_ts: dict[MarketId, Nanos] = {}
-        """When each of the lists that explain fills was last read."""
+        self._listed_ts = Nanos(0)
+        """When the latest list of open orders was asked for."""
+        self._pending_ts: Nanos | None = None
+        """When the pending ones were asked for, if the failed ones were not read since."""
+        self._round_ts = Nanos(0)
+        """The same for the latest pending and failed ones that were read in this order."""
+        self._looked_ts: dict[MarketId, Nanos] = {}
+        """The same for the latest round of three lists: what was matched before is surely in one of them."""
 
     # -- our orders ----------------------------------------------------------------------------------------
 
@@ -340,6 +393,7 @@ class Tracker:
 
     def on_open_orders(self, rows: tuple[wire.OrderRow, ...], asked_ts: Nanos, ts: Nanos) -> list[AnyEvent]:
         """The list of our open orders was read. Ends with the OpenOrdersRead."""
+        self._listed_ts = asked_ts
         events: list[AnyEvent] = []
         lines = []
         for row in rows:
@@ -399,8 +453,11 @@ class Tracker:
             order.doubt_until = None
             order.is_lost = order.is_acked
 
-    def on_pending(self, rows: tuple[wire.TransferRow, ...], ts: Nanos) -> list[AnyEvent]:
-        """The list of all trades on their way to the chain was read."""
+    def on_pending(
+        self, rows: tuple[wire.TransferRow, ...], ts: Nanos, asked_ts: Nanos | None = None
+    ) -> list[AnyEvent]:
+        """The list of all trades on their way to the chain was read, before the two others."""
+        self._pending_ts = ts if asked_ts is None else asked_ts
         for executions in self._executions.values():
             for execution in executions:
                 execution.is_listed = False
@@ -413,19 +470,20 @@ class Tracker:
 
     def on_failed(self, rows: tuple[wire.TransferRow, ...], ts: Nanos) -> list[AnyEvent]:
         """The list of all failed trades was read."""
-        self._pending_ts = ts
-        self._failed_ts = ts
+        if self._pending_ts is not None:
+            self._round_ts, self._pending_ts = self._pending_ts, None
         events: list[AnyEvent] = []
         for row, side in self._ours(rows):
             execution = self._of_transfer(row, side, ts)
             if execution is not None and not execution.has_failed_row:
+                execution = self._not_settled(execution, row, ts)
                 execution.has_failed_row = True
-                self._end(self._still_pending(execution), Fate.FAILED, ts, events)
+                self._end(execution, Fate.FAILED, ts, events)
         return events + self.explain(ts)
 
     def on_trades(self, market_id: MarketId, rows: tuple[wire.TradeRow, ...], ts: Nanos) -> list[AnyEvent]:
         """The latest trades of one market were read: all of them are settled."""
-        self._trades_ts[market_id] = ts
+        self._looked_ts[market_id] = self._round_ts
         events: list[AnyEvent] = []
         known = self._known_trades.setdefault(market_id, {})
         for row, side in self._ours(rows[::-1]):
@@ -437,6 +495,8 @@ class Tracker:
             if trade is not None:
                 trade.name = name[0]
                 trade.outcome = row.outcome
+                trade.took = None if row.taker_side is None else row.taker_side is side
+                self._give_back(trade)
                 trade.tx_hash = trade.tx_hash or row.tx_hash
                 self._end(trade, Fate.SETTLED, ts, events)
         return events + self.explain(ts)
@@ -480,7 +540,7 @@ class Tracker:
 
     def retire(self, market_id: MarketId) -> None:
         """A market is over and paid out: nothing about its trades matters any longer."""
-        self._trades_ts.pop(market_id, None)
+        self._looked_ts.pop(market_id, None)
         self._executions.pop(market_id, None)
         self._known_trades.pop(market_id, None)
         self._fills = [fill for fill in self._fills if fill.order.terms.market_id != market_id]
@@ -488,13 +548,17 @@ class Tracker:
     def explain(self, ts: Nanos) -> list[AnyEvent]:
         """Lay executions over what is filled and not explained."""
         events: list[AnyEvent] = []
+        for exact in (True, False):
+            for order in self.orders.values():
+                if order.cum_qty > order.booked_qty:
+                    self._explain_order(order, exact, ts, events)
         for order in list(self.orders.values()):
-            self._explain_order(order, ts, events)
+            self._estimate(order, ts, events)
             if (order.is_over and order.booked_qty >= order.cum_qty) or self._is_outlived(order, ts):
                 self._forget(order)
         for execution in self._loose():
             self._explain_fill(execution, ts, events)
-            if execution.fill is None:
+            if not execution.shares:
                 self._explain_lost(execution, ts, events)
         self._drop_old(ts)
         return events
@@ -609,30 +673,40 @@ class Tracker:
         """
         executions = self._executions.setdefault(row.market_id, [])
         same = [e for e in executions if e.is_same(row, side) and not e.name]
-        for execution in (*(e for e in same if e.fate is Fate.PENDING), *same):
-            return execution
+        for fate in (Fate.PENDING, Fate.SETTLED):  # One that has failed is not among the trades.
+            for execution in same:
+                if execution.fate is fate:
+                    return execution
         if not self._is_recent(row.time_s):
             return None
         executions.append(_Execution(row, side, ts))
         return executions[-1]
 
-    def _still_pending(self, execution: _Execution) -> _Execution:
-        """The execution itself, or the one that a trade of the same kind was mistaken for."""
-        if execution.fate is Fate.SETTLED:
-            for other in self._executions[execution.market_id]:
-                if other.fate is Fate.PENDING and other.is_twin(execution):
-                    return other
-        return execution
+    def _not_settled(self, execution: _Execution, row: wire.TransferRow, ts: Nanos) -> _Execution:
+        """The execution that has failed, given the one in its place. A trade does not tell its place: if that
+        one has settled, the trade was another one of the same kind.
+        """
+        if execution.fate is not Fate.SETTLED:
+            return execution
+        executions = self._executions[execution.market_id]
+        for other in executions:
+            if other.fate is Fate.PENDING and other.is_twin(execution):
+                execution.slot, other.slot = other.slot, execution.slot
+                return other
+        execution.slot = None
+        executions.append(_Execution(row, execution.side, ts, slot=row.batch_index))
+        return executions[-1]
 
     def _is_recent(self, time_s: int) -> bool:
         """Not older than our oldest order: what was traded before is not of this session's orders."""
-        started = min((o.sent_ts for o in self.orders.values()), default=None)
+        orders = [*self.orders.values(), *(fill.order for fill in self._fills)]
+        started = min((order.sent_ts for order in orders), default=None)
         if started is None:
-            return bool(self._fills)
+            return False
         return not time_s or time_s >= started // SECOND - CLOCK_SLACK_S
 
     def _loose(self) -> list[_Execution]:
-        return [e for executions in self._executions.values() for e in executions if e.fill is None]
+        return [e for executions in self._executions.values() for e in executions if e.loose_qty]
 
     def _drop_old(self, ts: Nanos) -> None:
         """Forget executions that have told all they can."""
@@ -641,7 +715,9 @@ class Tracker:
                 self._executions[market_id] = [
                     e
                     for e in executions
-                    if e.fate is Fate.PENDING or e.fill in self._fills or ts - e.seen_ts < SETTLED_KEPT
+                    if e.fate is Fate.PENDING
+                    or any(share.fill in self._fills for share in e.shares)
+                    or ts - e.seen_ts < SETTLED_KEPT
                 ]
 
     def _end(self, execution: _Execution, fate: Fate, ts: Nanos, events: list[AnyEvent]) -> None:
@@ -649,32 +725,47 @@ class Tracker:
         if execution.fate is not Fate.PENDING:
             return
         execution.fate = fate
-        if execution.fill is not None:
-            self._tell_fate(execution.fill, fate, ts, events)
+        for share in execution.shares:
+            self._tell_fate(share.fill, ts, events)
 
     # -- inside: fills -------------------------------------------------------------------------------------
 
-    def _explain_order(self, order: OwnOrder, ts: Nanos, events: list[AnyEvent]) -> None:
-        for exact in (True, False):
-            for execution in self._executions.get(order.terms.market_id, ()):
-                short = order.cum_qty - order.booked_qty
-                if execution.fill is None and execution.qty <= short and _fits(execution, order, exact):
-                    self._attribute(execution, order, ts, events)
+    def _explain_order(self, order: OwnOrder, exact: bool, ts: Nanos, events: list[AnyEvent]) -> None:
+        market_id, price = order.terms.market_id, order.terms.price
+        executions = self._executions.get(market_id, ())
+        for execution in executions if exact else sorted(executions, key=lambda e: abs(e.price - price)):
+            short = order.cum_qty - order.booked_qty
+            if execution.shares or execution.qty > short or not _fits(execution, order, exact):
+                continue
+            if exact or self._is_unclaimed(execution, order):
+                self._attribute(execution, order, ts, events)
+
+    def _estimate(self, order: OwnOrder, ts: Nanos, events: list[AnyEvent]) -> None:
+        """Tell what nothing explains although everything was read since. Before that nothing is guessed: an
+        order that took was filled at a better price than its own.
+        """
         short = order.cum_qty - order.booked_qty
         if short <= 0:
             order.short_ts = None
         elif order.short_ts is None:
             order.short_ts = ts
-        elif self._looked_ts(order.terms.market_id) >= order.short_ts + self._grace_ns:
-            # Nothing explains it although everything was read since. Before that the price is not guessed: an
-            # order that took was filled at a better one than its own.
+        elif self._looked_ts.get(order.terms.market_id, 0) >= order.short_ts + self._grace_ns:
             fill_id = FillId(f"cum:{order.booked_qty}-{order.cum_qty}")
-            self._book(order, fill_id, order.terms.price, short, ts, events)
+            self._book(order, fill_id, order.terms.price, short, ts, events, is_estimate=True)
             order.short_ts = None
 
-    def _looked_ts(self, market_id: MarketId) -> int:
-        """Since when no list that could explain a fill of this market is older."""
-        return min(self._pending_ts, self._failed_ts, self._trades_ts.get(market_id, Nanos(0)))
+    def _is_unclaimed(self, execution: _Execution, order: OwnOrder) -> bool:
+        """Has everything been read since that could make this one another order's, or another one this
+        order's?
+        """
+        if order.short_ts is None or self._looked_ts.get(order.terms.market_id, 0) < order.short_ts:
+            return False
+        return self._listed_ts >= execution.first_ts and not self._is_awaited(execution)
+
+    def _is_awaited(self, execution: _Execution) -> bool:
+        """May an order whose count is still to be read be the one it belongs to?"""
+        doubtful = (order for order in self.orders.values() if order.doubt_until is not None)
+        return any(_fits(execution, order, exact=True) for order in doubtful)
 
     def _explain_lost(self, execution: _Execution, ts: Nanos, events: list[AnyEvent]) -> None:
         """Give an execution that nobody has claimed for a while to an order that the exchange has forgotten,
@@ -693,29 +784,80 @@ class Tracker:
 
     def _attribute(self, execution: _Execution, order: OwnOrder, ts: Nanos, events: list[AnyEvent]) -> None:
         """This trade was this order's."""
-        fill = self._book(order, execution.fill_id, execution.price, execution.qty, ts, events)
-        execution.fill = fill
-        fill.explained_qty = execution.qty
-        if execution.fate is not Fate.PENDING:
-            self._tell_fate(fill, execution.fate, ts, events)
+        is_estimate = execution.price != order.terms.price
+        fill = self._book(
+            order, execution.fill_id, execution.price, execution.qty, ts, events, is_estimate=is_estimate
+        )
+        self._share(execution, fill, execution.qty, ts, events)
+
+    def _give_back(self, execution: _Execution) -> None:
+        """The outcome of an execution is known now: an estimate that took it for another one's loses it."""
+        for share in list(execution.shares):
+            fill = share.fill
+            if fill.is_estimate and fill in self._fills and fill.order.terms.outcome is not execution.outcome:
+                execution.shares.remove(share)
+                fill.shares.remove(share)
 
     def _explain_fill(self, execution: _Execution, ts: Nanos, events: list[AnyEvent]) -> None:
-        """Count an execution that came too late towards a fill that was reported without it."""
-        for fill in self._fills:
-            room = fill.qty - fill.explained_qty
-            if 0 < execution.qty <= room and _fits(execution, fill.order, exact=True):
-                execution.fill = fill
-                fill.explained_qty += execution.qty
-                if execution.fate is not Fate.PENDING:
-                    self._tell_fate(fill, execution.fate, ts, events)
+        """Count an execution that came too late towards a fill that was reported without it.
+
+        At once if it fits as it is. One at a better price, one that fits in parts only and one that seems
+        too old have time to turn out to be another order's.
+        """
+        for fill in list(self._fills):
+            if execution.loose_qty <= fill.room and _fits(execution, fill.order, exact=True):
+                self._share(execution, fill, execution.loose_qty, ts, events)
                 return
+        if self._listed_ts < execution.first_ts + 2 * self._grace_ns or self._is_awaited(execution):
+            return
+        for fill in sorted(self._fills, key=lambda f: abs(f.order.terms.price - execution.price)):
+            qty = min(execution.loose_qty, fill.room)
+            could_be = any(_fits(execution, fill.order, exact, is_timed=False) for exact in (True, False))
+            if qty and could_be:
+                self._share(execution, fill, qty, ts, events)
+
+    def _share(self, execution: _Execution, fill: _Fill, qty: int, ts: Nanos, events: list[AnyEvent]) -> None:
+        start = max((share.end for share in execution.shares), default=0)
+        share = _Share(execution, fill, start, start + qty)
+        execution.shares.append(share)
+        fill.shares.append(share)
+        if execution.fate is not Fate.PENDING:
+            self._tell_fate(fill, ts, events)
+
+    def _moved(self, share: _Share) -> Moved:
+        """What a share moves. Those of one execution sum to what it moves as a whole."""
+        execution, fill = share.execution, share.fill
+        price = execution.price
+        took = execution.took
+        if took is None or fill.order.took is False:
+            took = fill.is_taker
+        is_taker = took or price != fill.order.terms.price
+        fees = self._fee(price, share.end) - self._fee(price, share.start) if is_taker else 0
+        money = notional(price, share.end) - notional(price, share.start)
+        return Moved(qty=Qty(share.qty), notional=Money(money), fee=Money(fees))
+
+    def _fee(self, price: Price, qty: int) -> int:
+        """A taker's."""
+        return -(-price * qty * self._taker_fee_ppm // (MICROS * MICROS))
 
     def _book(
-        self, order: OwnOrder, fill_id: FillId, price: Price, qty: int, ts: Nanos, events: list[AnyEvent]
+        self,
+        order: OwnOrder,
+        fill_id: FillId,
+        price: Price,
+        qty: int,
+        ts: Nanos,
+        events: list[AnyEvent],
+        *,
+        is_estimate: bool = False,
     ) -> _Fill:
+        while fill_id in order.fill_ids:
+            fill_id = FillId(fill_id + "+")  # A trade was taken for its twin, and bears its name.
+        order.fill_ids[fill_id] = None
         order.booked_qty += qty
-        is_taker = price != order.terms.price or order.took
-        fee = -(-price * qty * self._taker_fee_ppm // (MICROS * MICROS)) if is_taker else 0
+        is_taker = price != order.terms.price or (order.took is True and not order.has_taken)
+        order.has_taken = True
+        fee = self._fee(max(price, order.terms.price), qty) if is_taker or order.took is not False else 0
         events.append(
             OrderFilled(
                 ts=ts,
@@ -725,38 +867,47 @@ class Tracker:
                 qty=Qty(qty),
                 fee=Money(fee),
                 liquidity=Liquidity.TAKER if is_taker else Liquidity.MAKER,
+                is_estimate=is_estimate,
             )
         )
-        order.took = False
-        fill = _Fill(order, fill_id, qty)
+        told = Moved(qty=Qty(qty), notional=notional(price, qty), fee=Money(fee))
+        fill = _Fill(order, fill_id, told, is_estimate=is_estimate, is_taker=is_taker)
         self._fills.append(fill)
         return fill
 
-    def _tell_fate(self, fill: _Fill, fate: Fate, ts: Nanos, events: list[AnyEvent]) -> None:
-        """Part of a fill has met its fate; when all of it has met the same one, that is the fill's."""
-        fill.fates.append(fate)
-        ended = sum(
-            e.qty
-            for e in self._executions[fill.order.terms.market_id]
-            if e.fill is fill and e.fate is not Fate.PENDING
-        )
-        if ended < fill.qty or len(set(fill.fates)) != 1:
+    def _tell_fate(self, fill: _Fill, ts: Nanos, events: list[AnyEvent]) -> None:
+        """Part of a fill has met its fate; when all of it has, the fill's is told."""
+        if fill.room or any(share.execution.fate is Fate.PENDING for share in fill.shares):
             return
-        status = SettlementStatus.SETTLED if fate is Fate.SETTLED else SettlementStatus.REVERSED
+        settled = [self._moved(share) for share in fill.shares if share.execution.fate is Fate.SETTLED]
+        moved = Moved(
+            qty=Qty(sum(part.qty for part in settled)),
+            notional=Money(sum(part.notional for part in settled)),
+            fee=Money(sum(part.fee for part in settled)),
+        )
         events.append(
-            SettlementUpdated(ts=ts, order_id=fill.order.order_id, fill_id=fill.fill_id, status=status)
+            SettlementUpdated(
+                ts=ts,
+                order_id=fill.order.order_id,
+                fill_id=fill.fill_id,
+                status=SettlementStatus.SETTLED if settled else SettlementStatus.REVERSED,
+                moved=moved if settled and moved != fill.told else None,
+            )
         )
         self._fills.remove(fill)
 
 
-def _fits(execution: _Execution, order: OwnOrder, exact: bool) -> bool:
-    """Can this trade be this order's? `exact`: at its very price, as every fill of a maker's is."""
+def _fits(execution: _Execution, order: OwnOrder, exact: bool, *, is_timed: bool = True) -> bool:
+    """Can this trade be this order's? `exact`: at its very price, as every fill of a maker's is; `is_timed`:
+    not if it was made before the order left.
+    """
     terms = order.terms
     if execution.market_id != terms.market_id or execution.side is not terms.side:
         return False
     if execution.outcome is not None and execution.outcome is not terms.outcome:
         return False
-    if execution.time_s and execution.time_s < order.sent_ts // SECOND - CLOCK_SLACK_S:
+    is_early = execution.time_s and execution.time_s < order.sent_ts // SECOND - CLOCK_SLACK_S
+    if is_timed and is_early:
         return False
     if exact:
         return execution.price == terms.price

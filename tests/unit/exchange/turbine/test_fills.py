@@ -22,8 +22,8 @@ from turbine_agent.model.events import (
 )
 from turbine_agent.model.ids import MarketId, OrderId
 from turbine_agent.model.markets import Outcome, Side
-from turbine_agent.model.orders import OrderTerms, SettlementStatus
-from turbine_agent.model.units import SECOND, Nanos, Price, Qty
+from turbine_agent.model.orders import Moved, OrderTerms, SettlementStatus
+from turbine_agent.model.units import SECOND, Money, Nanos, Price, Qty
 
 US = "0x" + "aa" * 20
 THEM = "0x" + "bb" * 20
@@ -273,10 +273,28 @@ def test_a_better_price_makes_a_taker_who_pays() -> None:
     talk = Talk(taker_fee_ppm=10_000)
     order_id = talk.place(1, qty=10_000_000, is_matched=True)
     talk.listed(talk.row(order_id, 4_000_000))
-    told = fill(talk.pending(talk.transfer("0xt1", 4_000_000, price=440_000)))
+    row = talk.transfer("0xt1", 4_000_000, price=440_000)
+    assert talk.pending(row) == [], "others have not been asked yet"
+    told = fill([*talk.failed(), *talk.traded(), *talk.listed(talk.row(order_id, 4_000_000))])
     assert told.price == 440_000
     assert told.liquidity is Liquidity.TAKER
-    assert told.fee == 17_600, "one per cent of 1.76, in micro-USDC"
+    assert told.is_estimate
+    assert told.fee == 18_000, "one per cent at its own price, in micro-USDC"
+    settled = fate(talk.traded(talk.trade(7, "0xt1", 4_000_000, price=440_000)))
+    assert settled.moved == Moved(qty=Qty(4_000_000), notional=Money(1_760_000), fee=Money(17_600))
+
+
+def test_an_execution_that_turns_out_to_be_another_outcomes_is_given_back() -> None:
+    talk = Talk()
+    order_id = talk.place(1, price=460_000)
+    talk.listed(talk.row(order_id, 4))
+    talk.pending(talk.transfer("0xt1", 4))
+    assert fill([*talk.failed(), *talk.traded(), *talk.listed(talk.row(order_id, 4))]).is_estimate
+    other = talk.place(2, outcome=Outcome.NO)
+    assert talk.traded(talk.trade(7, "0xt1", 4, outcome=Outcome.NO)) == []
+    told = talk.listed(talk.row(order_id, 4), talk.row(other, 4))
+    assert [event.order_id for event in told if isinstance(event, OrderFilled)] == [other]
+    assert fate(talk.traded(talk.trade(8, "0xt2", 4, price=460_000))).order_id == order_id
 
 
 def test_an_order_that_was_matched_on_arrival_took_once() -> None:
@@ -314,14 +332,81 @@ def test_executions_that_come_late_are_counted_towards_it() -> None:
     assert (settled.fill_id, settled.status) == (told.fill_id, SETTLED)
 
 
-def test_a_fill_whose_halves_have_two_fates_stays_open() -> None:
+def test_of_a_fill_whose_halves_have_two_fates_one_half_settles() -> None:
     talk = Talk()
     order_id = talk.place(1)
     talk.listed(talk.row(order_id, 4))
     talk.after(GRACE).looked()
-    assert talk.traded(talk.trade(7, "0xt1", 1)) == []
-    assert talk.failed(talk.transfer("0xt2", 3)) == []
+    assert talk.traded(talk.trade(7, "0xt1", 3)) == []
     assert talk.tracker.wants(talk.now).markets == (MARKET,)
+    settled = fate(talk.failed(talk.transfer("0xt2", 1)))
+    assert settled.status is SETTLED
+    assert settled.moved == Moved(qty=Qty(3), notional=Money(1), fee=Money(0))
+    assert talk.tracker.wants(talk.now).markets == ()
+
+
+def test_what_was_cut_piece_by_piece_is_told_with_the_fate() -> None:
+    talk = Talk()
+    order_id = talk.place(1, side=Side.SELL)
+    talk.listed(talk.row(order_id, 5))
+    assert fill(talk.after(GRACE).looked()).is_estimate
+    assert talk.traded(talk.trade(7, "0xt1", 1, side=Side.SELL)) == []
+    settled = fate(talk.traded(talk.trade(8, "0xt2", 4, side=Side.SELL)))
+    assert settled.moved == Moved(qty=Qty(5), notional=Money(1), fee=Money(0)), "0 and 1, where 2.25 makes 2"
+
+
+def test_an_estimate_that_was_executed_at_a_better_price_is_corrected_by_its_fate() -> None:
+    talk = Talk(taker_fee_ppm=10_000)
+    order_id = talk.place(1, qty=10_000_000)
+    talk.listed(talk.row(order_id, 4_000_000))
+    told = fill(talk.after(GRACE).looked())
+    assert (told.price, told.fee) == (450_000, 0)
+    row = talk.trade(7, "0xt1", 4_000_000, price=440_000)
+    assert talk.traded(row) == [], "it could yet be another's"
+    talk.after(2 * GRACE)
+    settled = fate(talk.listed(talk.row(order_id, 4_000_000)))
+    assert settled.moved == Moved(qty=Qty(4_000_000), notional=Money(1_760_000), fee=Money(17_600))
+
+
+def test_an_execution_larger_than_what_is_missing_is_shared_and_moves_the_same_in_all() -> None:
+    talk = Talk()
+    talk.place(1, side=Side.SELL)
+    talk.place(2, side=Side.SELL)
+    talk.listed(talk.row(name(1), 5), talk.row(name(2), 5))
+    talk.after(GRACE).looked()
+    row = talk.trade(7, "0xt1", 10, side=Side.SELL)
+    assert talk.traded(row) == []
+    talk.after(2 * GRACE)
+    fates = talk.listed(talk.row(name(1), 5), talk.row(name(2), 5))
+    moved = [event.moved for event in fates if isinstance(event, SettlementUpdated)]
+    # 5 x 0.45 is 2 as told; but the second half of 10 x 0.45 = 4 brings the same, so nothing is corrected.
+    assert moved == [None, None]
+
+
+def test_a_fill_of_an_order_whose_answer_was_lost_may_have_taken_until_its_trade_says_who_did() -> None:
+    talk = Talk(taker_fee_ppm=10_000)
+    order_id = talk.place(1, qty=10_000_000, accepted=False)
+    talk.listed(talk.row(order_id, 4_000_000))
+    told = fill(talk.pending(talk.transfer("0xt1", 4_000_000)))
+    assert (told.price, told.fee) == (450_000, 18_000)
+    maker = msgspec.structs.replace(talk.trade(7, "0xt1", 4_000_000), taker_side=Side.SELL)
+    settled = fate(talk.traded(maker))
+    assert settled.moved == Moved(qty=Qty(4_000_000), notional=Money(1_800_000), fee=Money(0))
+
+
+def test_two_fills_never_share_a_name() -> None:
+    talk = Talk()
+    order_id = talk.place(1)
+    talk.listed(talk.row(order_id, 4))
+    first = fill(talk.pending(talk.transfer("0xt1", 4)))
+    # The trade is taken for the one that is known; then the failure says that it was its twin.
+    assert fate(talk.traded(talk.trade(7, "0xt1", 4))).fill_id == first.fill_id
+    talk.failed(talk.transfer("0xt1", 4))
+    events = talk.listed(talk.row(order_id, 8))
+    second, fated = events
+    assert isinstance(second, OrderFilled)
+    assert isinstance(fated, SettlementUpdated)
+    assert (second.fill_id != first.fill_id, fated.status) == (True, REVERSED)
 
 
 def test_a_count_that_goes_back_is_counted_and_ignored() -> None:
