@@ -24,6 +24,7 @@ class ExitCode(IntEnum):
     CONFIG = 10
     CREDENTIALS = 11
     HELD = 12
+    HALTED = 20
     ORDERS_LEFT = 23
     JOURNAL = 24
     UNREACHABLE = 30

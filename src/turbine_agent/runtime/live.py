@@ -22,7 +22,15 @@ import msgspec
 from turbine_agent.core.agent import Agent
 from turbine_agent.core.orders import Order
 from turbine_agent.model.commands import AnyCommand, Claim, PlaceOrder
-from turbine_agent.model.events import AnyEvent, OperatorAction, OperatorRequested, TimerFired
+from turbine_agent.model.events import (
+    AnyEvent,
+    Claimed,
+    OperatorAction,
+    OperatorRequested,
+    OrderFilled,
+    SettlementUpdated,
+    TimerFired,
+)
 from turbine_agent.model.units import Nanos
 from turbine_agent.runtime.driver import CommandDigest, Observer
 
@@ -110,9 +118,14 @@ class LiveRun:
     def deal(self, event: AnyEvent) -> None:
         """Tell the agent one fact, keep it and what follows, and have that done."""
         self.events += 1
+        is_money = isinstance(event, OrderFilled | SettlementUpdated | Claimed)
+        if is_money:
+            self._step("money-told")
         commands = self.agent.handle(event)
         recorder = self._recorder
         recorder.event(event)
+        if is_money:
+            self._step("money-booked")
         for command in commands:
             recorder.command(command)
             if self._digest is not None:

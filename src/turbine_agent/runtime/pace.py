@@ -8,13 +8,17 @@ Date header, because a fast clock agrees with nobody else's.
 from __future__ import annotations
 
 import asyncio
+import http.client
 import selectors
 import time
 from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
 from selectors import SelectorKey
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
-from turbine_agent.model.units import Nanos
+from turbine_agent.model.units import SECOND, Nanos
+from turbine_agent.protocol.constants import HEALTH
 
 if TYPE_CHECKING:
     from _typeshed import FileDescriptorLike
@@ -31,6 +35,21 @@ class FastClock:
 
     def __call__(self) -> Nanos:
         return Nanos(self._start + int((time.monotonic_ns() - self._began) * self._speed))
+
+
+def instant_at(base_url: str) -> Nanos:
+    """The instant on an exchange's clock, from the Date header of an answer, which has whole seconds.
+
+    Raises OSError if nobody answers, ValueError if the answer has no date.
+    """
+    parts = urlsplit(base_url)
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=10)
+    try:
+        connection.request("GET", HEALTH)
+        date = connection.getresponse().getheader("Date") or ""
+    finally:
+        connection.close()
+    return Nanos(int(parsedate_to_datetime(date).timestamp()) * SECOND + SECOND // 2)
 
 
 class FastLoop(asyncio.SelectorEventLoop):

@@ -159,10 +159,16 @@ class TurbineClient:
         minter: TokenMinter | None,
         *,
         clock: Callable[[], Nanos] | None = None,
+        wall_s: Callable[[], int] | None = None,
         chance: Random | None = None,
         on_alert: Callable[[RaiseAlert], None] | None = None,
+        step: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """Without a `minter` nothing that needs a bearer token can be done: such requests are not sent."""
+        """Without a `minter` nothing that needs a bearer token can be done: such requests are not sent.
+
+        `wall_s` is the clock that tokens are dated by, Unix seconds; by default the same. `step` hears the
+        names of places that an order passes on its way.
+        """
         self.config = config
         self.requests = 0
         """HTTP requests that were sent."""
@@ -171,6 +177,8 @@ class TurbineClient:
         self._signer = signer
         self._minter = minter
         self._clock = clock or SystemClock()
+        self._wall_s = wall_s or (lambda: self.now() // SECOND)
+        self._step = step
         self._on_alert = on_alert
         chance = chance or Random(secrets.randbits(64))
         self._trader = signer.naming.trader
@@ -278,6 +286,10 @@ class TurbineClient:
             case _:
                 assert_never(command)
 
+    def relay(self, event: AnyEvent) -> None:
+        """Tell the core something that this client does not know: in its place, after what waits already."""
+        self._emit(event)
+
     def now(self) -> Nanos:
         """The present, never before an earlier one."""
         self._last_ts = max(self._last_ts, self._clock())
@@ -305,10 +317,12 @@ class TurbineClient:
             self._reject(order_id, "the quota is used up")
             return
         body = wire.order_body(signed)
+        self._step("order-signed")
         self.tracker.sent(order_id, command.terms, self.now())
         verdict = await self._write("POST", constants.ORDERS, body)
         if isinstance(verdict, SurelyNotSent):
             verdict = await self._write("POST", constants.ORDERS, body)
+        self._step("order-answered")
         event = outcome.after_place(order_id, verdict, self.now())
         if isinstance(event, OrderRejected):
             self.tracker.refused(order_id)
@@ -334,6 +348,7 @@ class TurbineClient:
         target += wire.query(marketId=command.market_id, side=side)
         await self._has_quota(Urgency.CANCEL, Nanos(int(self.config.ack_timeout_s * SECOND)))
         verdict = await self._write("DELETE", target)
+        self._step("cancel-answered")
         event = outcome.after_cancel(command.order_id, verdict, self.now())
         if isinstance(event, OrderCancelled):
             self.tracker.removed(command.order_id, self.now())
@@ -361,6 +376,7 @@ class TurbineClient:
             for order in self.tracker.orders.values()
             if order.terms.market_id == market_id and order.is_acked and not order.is_over
         ]
+        self._step("cancel-all-sending")
         verdict = await self._write("DELETE", constants.ORDERS + wire.query(marketId=market_id))
         now = self.now()
         for order in meant:
@@ -581,7 +597,9 @@ class TurbineClient:
             self._emit(GapDetected(ts=self.now(), market_id=market_id, detail=detail))
             return
         body = wire.redemption_body(self.config.chain, self._trader, contract, redemption, parts)
+        self._step("claim-signed")
         verdict = await self._write("POST", constants.RELAY_REDEMPTION, body)
+        self._step("claim-sent")
         if isinstance(verdict, SurelyNotSent | SurelyRefused):
             return  # The core asks again.
         for _ in range(CLAIM_POLLS_MAX):
@@ -710,7 +728,7 @@ class TurbineClient:
         if is_private:
             if self._minter is None:
                 return NotSent(detail="there is no API key")
-            token = self._minter.mint(self.now() // SECOND, secrets.token_bytes(16))
+            token = self._minter.mint(self._wall_s(), secrets.token_bytes(16))
             headers["Authorization"] = tokens.BEARER + token
         assert self._http is not None, "the client is used inside of its `async with`"
         self.requests += 1
