@@ -181,7 +181,7 @@ class ControlServer:
                 f"{one_line(request.action, 40)!r} is nothing that can be asked for", f"use one of {known}"
             )
         reason = one_line(request.reason, REASON_MAX)
-        if action is OperatorAction.RESUME and not reason:
+        if action is OperatorAction.RESUME and not request.reason.strip():
             return _no("no reason was given", "say in a few words what you found: --reason TEXT")
         self._agent.ask(action, reason)
         return Answer(ok=True)
@@ -303,7 +303,8 @@ class ControlClient:
                 caller.settimeout(self._timeout_s)
                 with _short(self.path) as name:
                     caller.connect(name)
-                caller.sendall(request)
+                with suppress(BrokenPipeError):  # It was turned away before it had spoken, and is told why.
+                    caller.sendall(request)
                 while not (parts and parts[-1].endswith(b"\n")) and (part := caller.recv(1 << 16)):
                     parts.append(part)
                     size += len(part)
