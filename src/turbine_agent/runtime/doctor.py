@@ -21,23 +21,26 @@ from typing import Final
 import msgspec
 
 from turbine_agent.exchange.turbine import wire
+from turbine_agent.exchange.turbine.limits import SigningGuard
 from turbine_agent.exchange.turbine.outcome import Done, SurelyRefused
 from turbine_agent.model.units import MILLISECOND, SECOND, micros_from_text, text_from_micros
 from turbine_agent.protocol import constants
 from turbine_agent.protocol.constants import UINT256_MAX, Chain
 from turbine_agent.runtime import lease as leases
-from turbine_agent.runtime import probe_checks
+from turbine_agent.runtime import probe_checks, probe_trade
 from turbine_agent.runtime.alerts import AlertError, read_addresses
 from turbine_agent.runtime.credentials import (
     API_KEY_ID,
     NAMES,
+    Ask,
     Credentials,
     CredentialsError,
     read_credentials,
 )
-from turbine_agent.runtime.data_folder import DataFolder, DataFolderError, Mode, data_folder
+from turbine_agent.runtime.data_folder import DataFolder, DataFolderError, data_folder
 from turbine_agent.runtime.files import remove_durably, write_durably
 from turbine_agent.runtime.latch import Latch
+from turbine_agent.runtime.mode import Mode
 from turbine_agent.runtime.probe_parts import CheckFailedError, Client, Venue, no_answer, unreadable
 from turbine_agent.runtime.settings import Settings
 from turbine_agent.runtime.words import counted, lasting, one_line, utc_date
@@ -95,6 +98,8 @@ class Scene(msgspec.Struct, frozen=True, kw_only=True):
     wallet: str | None
     """An address; None: the one of the wallet's key."""
     mode: Mode
+    ask: Ask | None = None
+    """Asks for a keystore's password; None: nobody is there to be asked."""
     disk_free_min: int = DISK_FREE_MIN
 
 
@@ -129,7 +134,7 @@ async def examine(
     say: Callable[[Finding], None] = lambda _: None,
 ) -> tuple[Finding, ...]:
     """Make all checks, in order; `say` hears of each as it ends. Raises nothing for what is wrong."""
-    return await _Doctor(scene, exchange, check_journal or quick_check, say).run()
+    return await _Doctor(scene, exchange, check_journal or check_journal_tail, say).run()
 
 
 class _Doctor:
@@ -250,7 +255,7 @@ class _Doctor:
     def _keys(self) -> str:
         scene = self._scene
         try:
-            found = read_credentials(scene.environ)
+            found = read_credentials(scene.environ, scene.ask)
         except CredentialsError as error:
             raise _fail(error.problem, error.remedy) from None
         missing = found.missing(*NAMES)
@@ -261,7 +266,10 @@ class _Doctor:
             found.demand(*NAMES)
         except CredentialsError as error:
             raise _fail(error.problem, error.remedy) from None
-        owner = found.signer(scene.chain).naming.trader
+        try:
+            owner = owner_of(found, scene.chain, self._exchange)
+        except CredentialsError as error:
+            raise _fail(error.problem, error.remedy) from None
         if self._address is not None and self._address.lower() != owner.lower():
             raise _fail(
                 f"the wallet's key is {owner}'s, --wallet says {self._address}",
@@ -269,6 +277,8 @@ class _Doctor:
             )
         self._credentials = found
         self._address = owner
+        if found.warnings:
+            raise _warn(f"wallet {owner}: {found.warnings[0]}", "see .env.example")
         return f"wallet {owner}, {found.described(*NAMES)}"
 
     def _alerts(self) -> str:
@@ -468,23 +478,27 @@ class _Doctor:
         )
 
 
-def quick_check(path: Path) -> str:
-    """Whether a journal is a sound SQLite database. Raises CheckFailedError."""
-    import apsw  # noqa: PLC0415 - heavy, and `--help` needs none of it
+def owner_of(credentials: Credentials, chain: Chain, exchange: Venue) -> str:
+    """The address of the wallet whose key is at hand. Raises CredentialsError."""
+    return credentials.signer(chain, SigningGuard(probe_trade.LIMITS, exchange.now)).naming.trader
 
-    remedy = "do not start the agent on it: copy the file away and see RUNBOOK.md, journal_failed"
+
+def check_journal_tail(path: Path) -> str:
+    """Whether what a start builds on is whole: the latest checkpoint and all behind it. Raises
+    CheckFailedError.
+    """
+    from turbine_agent.journal.errors import JournalError  # noqa: PLC0415 - heavy, and --help needs none of it
+    from turbine_agent.journal.reader import JournalReader  # noqa: PLC0415
+
     try:
-        connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
-        try:
-            connection.set_busy_timeout(2_000)
-            answer = [str(row[0]) for row in connection.execute("PRAGMA quick_check(5)")]
-        finally:
-            connection.close()
-    except apsw.Error as error:
-        raise CheckFailedError(f"{path.name} cannot be read: {error}", remedy) from None
-    if answer != ["ok"]:
-        raise CheckFailedError(f"{path.name} is damaged: {answer[0]}", remedy)
-    return f"sound, {path.stat().st_size / 1e6:.1f} MB"
+        with JournalReader.open(path) as reader:
+            first = reader.check_tail()
+            last, torn = reader.last_seq, reader.torn_frames
+    except JournalError as error:
+        problem, _, remedy = str(error).partition("\n  do: ")
+        raise CheckFailedError(problem, remedy) from None
+    checked = f"{last:,} records, whole from {first:,} on (`turbine-agent journal verify` looks at all)"
+    return checked + (f"; a crash left {torn} torn pages, which are dropped" if torn else "")
 
 
 def _durable_write(folder: Path) -> int:
