@@ -32,9 +32,10 @@ from turbine_agent.model.units import MICROS, SECOND, Price, Qty
 from turbine_agent.protocol import constants
 from turbine_agent.protocol.constants import POLYGON, STREAM
 from turbine_agent.runtime.alerts import AlertCode
-from turbine_agent.runtime.data_folder import DataFolder, Mode, data_folder
+from turbine_agent.runtime.data_folder import DataFolder, data_folder
 from turbine_agent.runtime.guardian import Charge, Guard, Guardian, Told, Word
 from turbine_agent.runtime.lease import take
+from turbine_agent.runtime.mode import Mode
 from turbine_agent.runtime.probe_transport import Address, SocketVenue
 
 TIMEOUT_S = 60

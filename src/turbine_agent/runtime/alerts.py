@@ -35,6 +35,7 @@ import msgspec
 
 from turbine_agent.model.commands import RaiseAlert, Severity
 from turbine_agent.model.units import SECOND, Nanos
+from turbine_agent.runtime import redaction
 from turbine_agent.runtime.credentials import EnvFile, env_path
 from turbine_agent.runtime.words import counted, one_line, utc_date
 
@@ -149,10 +150,6 @@ def check_webhook(url: str) -> None:
         )
 
 
-def _as_it_is(text: str) -> str:
-    return text
-
-
 class Alerts:
     """Takes alerts and delivers them. Use as an asynchronous context manager around the agent's loop."""
 
@@ -166,7 +163,7 @@ class Alerts:
         min_severity: Severity = Severity.WARNING,
         heartbeat_s: float = 0.0,
         describe: Callable[[], str] | None = None,
-        redact: Callable[[str], str] = _as_it_is,
+        redact: Callable[[str], str] = redaction.redact,
     ) -> None:
         """`source` says whose alerts these are ("live 0xf39f…"). `log` is called for every alert, also for
         those that are not told. `describe` is what a heartbeat says: the one line. Raises AlertError for an

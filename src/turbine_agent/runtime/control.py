@@ -48,6 +48,8 @@ CALLERS_MAX: Final = 8
 CONVERSATION_S: Final = 5.0
 """A conversation that is not over by then is cut off."""
 
+_NEED_REASON: Final = (OperatorAction.RESUME, OperatorAction.ADOPT)
+
 _PATH_MAX: Final = 100
 """Bytes of a socket's path that every system takes (Linux: 107)."""
 
@@ -181,7 +183,7 @@ class ControlServer:
                 f"{one_line(request.action, 40)!r} is nothing that can be asked for", f"use one of {known}"
             )
         reason = one_line(request.reason, REASON_MAX)
-        if action is OperatorAction.RESUME and not reason:
+        if action in _NEED_REASON and not request.reason.strip():
             return _no("no reason was given", "say in a few words what you found: --reason TEXT")
         self._agent.ask(action, reason)
         return Answer(ok=True)
@@ -303,7 +305,8 @@ class ControlClient:
                 caller.settimeout(self._timeout_s)
                 with _short(self.path) as name:
                     caller.connect(name)
-                caller.sendall(request)
+                with suppress(BrokenPipeError):  # It was turned away before it had spoken, and is told why.
+                    caller.sendall(request)
                 while not (parts and parts[-1].endswith(b"\n")) and (part := caller.recv(1 << 16)):
                     parts.append(part)
                     size += len(part)

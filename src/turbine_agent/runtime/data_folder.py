@@ -16,11 +16,12 @@ import os
 import re
 import stat
 from collections.abc import Mapping
-from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
 import msgspec
+
+from turbine_agent.runtime.mode import Mode
 
 VARIABLE: Final = "TURBINE_DATA_DIR"
 NO_WALLET: Final = "no-wallet"
@@ -32,13 +33,6 @@ _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 
 class DataFolderError(Exception):
     """The data folder cannot be used. The text says what, why and what to do."""
-
-
-class Mode(StrEnum):
-    """Whose money it is: nobody's, or ours."""
-
-    PAPER = "paper"
-    LIVE = "live"
 
 
 class DataFolder(msgspec.Struct, frozen=True, kw_only=True):

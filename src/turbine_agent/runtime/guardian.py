@@ -43,6 +43,7 @@ import msgspec
 from turbine_agent.exchange.turbine.signing import Secret, TokenMinter
 from turbine_agent.model.commands import Severity
 from turbine_agent.model.units import SECOND, Nanos
+from turbine_agent.runtime import redaction
 from turbine_agent.runtime.alerts import Alert, AlertAddresses, AlertCode, Alerts
 from turbine_agent.runtime.cancel_all import EXPIRY_MARGIN_S, Exchange, Outcome, cancel_everything
 from turbine_agent.runtime.lease import epoch_at
@@ -91,8 +92,6 @@ class Charge(msgspec.Struct, frozen=True, kw_only=True):
     silence_s: float = SILENCE_S
     webhook_url: str = ""
     apprise_urls: tuple[str, ...] = ()
-    redacted: tuple[str, ...] = ()
-    """Texts that no log or alert may show, besides the API key."""
 
     def __repr__(self) -> str:
         return f"Charge({self.source}, epoch {self.epoch}, secrets hidden)"
@@ -401,20 +400,15 @@ async def _guard(charge: Charge, line: socket.socket) -> int:
         connect_timeout_s=charge.connect_timeout_s,
         request_timeout_s=charge.request_timeout_s,
     )
-    hidden = (charge.api_secret_hex, charge.webhook_url, *charge.apprise_urls, *charge.redacted)
-
-    def redact(text: str) -> str:
-        for secret in hidden:
-            text = text.replace(secret, "(hidden)") if secret else text
-        return text
-
+    redaction.register_key(bytes.fromhex(charge.api_secret_hex))
+    for url in (charge.webhook_url, *charge.apprise_urls):
+        redaction.register_text(url)
     async with SocketVenue(address) as venue:
         alerts = Alerts(
             AlertAddresses(webhook_url=charge.webhook_url, apprise_urls=charge.apprise_urls),
             source=f"guardian of {charge.source}",
             log=lambda alert: _log(charge, alert),
             clock=venue.now,
-            redact=redact,
         )
         async with alerts:
             return await Guardian(charge, line, venue, alerts.tell).run()

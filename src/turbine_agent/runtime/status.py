@@ -25,6 +25,7 @@ from turbine_agent.runtime.report import label_of
 from turbine_agent.runtime.words import counted, lasting, one_line, utc
 
 RESUME: Final = "`turbine-agent resume --reason TEXT`"
+ADOPT: Final = "`turbine-agent resume --adopt --reason TEXT`"
 START: Final = "`turbine-agent run`"
 
 
@@ -46,6 +47,9 @@ HALTS: Final[dict[Halt, Saying]] = {
     Halt.UNKNOWN_ORDERS: Saying(
         "too many orders have an unknown fate",
         "by itself when the exchange has told of them, or their time to live is over",
+    ),
+    Halt.LEFTOVER_ORDERS: Saying(
+        "orders of ours from before this start are on the books", "by itself when they are proven gone"
     ),
     Halt.POSITION_MISMATCH: Saying(
         "the exchange's tokens are not the ledger's", "by itself when a reading agrees with the ledger"
@@ -406,7 +410,9 @@ def _halted(agent: Agent, now: Nanos) -> str:
         said = HALTS[halt]
         clears = said.clears
         if halt not in LATCHING and _needs_person(agent, halt):
-            clears = f"by {RESUME}: it came too often to end by itself"
+            clears = (
+                f"by {RESUME}: it came too often to end by itself ({ADOPT} after a deposit or withdrawal)"
+            )
         detail = one_line(note.detail)
         told = f" ({detail})" if detail else ""
         parts.append(f"{halt.value}, {said.what}{told}, {_since(note.since, now)}; clears {clears}")

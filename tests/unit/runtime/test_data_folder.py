@@ -10,11 +10,11 @@ import pytest
 from turbine_agent.runtime.data_folder import (
     DataFolder,
     DataFolderError,
-    Mode,
     data_folder,
     data_root,
     folders_in,
 )
+from turbine_agent.runtime.mode import Mode
 
 WALLET = "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266"
 

@@ -11,15 +11,17 @@ from pathlib import Path
 import pytest
 
 from turbine_agent.model.units import SECOND
-from turbine_agent.runtime.data_folder import DataFolder, Mode, data_folder
+from turbine_agent.runtime.data_folder import DataFolder, data_folder
 from turbine_agent.runtime.lease import LeaseError, LeaseHeldError, epoch_at, holder_of, is_held, take
+from turbine_agent.runtime.mode import Mode
 
 WALLET = "0xf39fd6e51aad88f6f4ce6ab8827279cfffb92266"
 NOW = 1_769_763_600 * SECOND
 HOLD = """
 import sys
 from pathlib import Path
-from turbine_agent.runtime.data_folder import Mode, data_folder
+from turbine_agent.runtime.data_folder import data_folder
+from turbine_agent.runtime.mode import Mode
 from turbine_agent.runtime.lease import take
 lease = take(data_folder(Path(sys.argv[1]), sys.argv[2], Mode.LIVE), int(sys.argv[3]))
 print("held", flush=True)
