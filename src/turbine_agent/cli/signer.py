@@ -19,8 +19,6 @@ from turbine_agent.cli.common import (
 )
 
 if TYPE_CHECKING:
-    from types import FrameType
-
     from turbine_agent.exchange.turbine.limits import Operation
 
 
@@ -94,10 +92,10 @@ def signer(
         limits, SystemClock(), is_latched=never_latched if latch is None else latch_file(latch)
     )
     ours = LocalSigner(wallet, chain, guard=guard)
-    signal.signal(signal.SIGTERM, _leave)
-    signal.signal(signal.SIGINT, _leave)
     try:
         with SignerServer(ours, chain, path, client_uid=client_uid, say=log.info) as server:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, lambda _, __: server.stop())
             print(f"signing for {ours.naming.trader} on chain {chain.chain_id} at {path}", flush=True)
             server.serve()
     except OSError as error:
@@ -118,7 +116,3 @@ def _operations(allow: list[str]) -> tuple[Operation, ...]:
             known = ", ".join(operation for operation in Operation if operation not in TRADING)
             raise UsageError(f"--allow {name}: there is no such operation\n  do: use {known}") from None
     return tuple(dict.fromkeys((*TRADING, *more)))
-
-
-def _leave(_: int, __: FrameType | None) -> None:
-    raise SystemExit(0)

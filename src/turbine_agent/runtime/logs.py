@@ -47,6 +47,8 @@ Logger = structlog.stdlib.BoundLogger
 _FIELDS: Final = "turbine_fields"
 """Under which a record of Python's logging carries the fields of one of ours."""
 
+_PLAIN_BITS: Final = 63
+
 _QUIET: Final = ("aiohttp.access", "asyncio")
 """Libraries whose chatter below WARNING is nobody's business."""
 
@@ -104,6 +106,8 @@ def _to_record(_: object, __: str, event: MutableMapping[str, Any]) -> tuple[tup
 
 def clean(value: object, depth: int = 0) -> object:
     """A value as it may be written: plain, bounded, without secrets and without control characters."""
+    if isinstance(value, int) and value.bit_length() > _PLAIN_BITS:
+        value = str(value)  # a key is a number, too, and most readers of JSON would round this one
     if value is None or isinstance(value, bool | int | float):
         return value
     if isinstance(value, str):

@@ -71,20 +71,21 @@ class Redactor:
             self._add(re.escape(encode(key).decode().rstrip("=")[:-1]) + r"[A-Za-z0-9+/_=-]*")
         self._add(re.escape(_base58(key)))
         self._add(re.escape(str(int.from_bytes(key, "big"))))
-        for shown in (repr(key)[2:-1], repr(bytearray(key))[12:-2]):
-            self._add(re.escape(shown))
-            self._add(re.escape(json.dumps(shown)[1:-1]))
+        self._add(_however_escaped(repr(key)[2:-1]))
 
     def register_text(self, text: str) -> None:
         """Seek a password, or a key as somebody wrote it."""
         if len(text) < SHORTEST:
             return
-        for spelling in (text, repr(text)[1:-1], json.dumps(text)[1:-1], quote(text, safe=""), quote(text)):
-            self._add(re.escape(spelling))
-            self._add(re.escape(json.dumps(spelling)[1:-1]))
+        for spelling in (text, json.dumps(text)[1:-1], quote(text, safe=""), quote(text)):
+            self._add(_however_escaped(spelling))
 
     def redact(self, text: str) -> str:
         """The text without secrets."""
+        if self._pattern is None and self._spellings:
+            # The longest first: where one spelling begins another, all of it goes.
+            ordered = sorted(self._spellings, key=lambda spelling: (-len(spelling), spelling))
+            self._pattern = re.compile("|".join(ordered))
         if self._pattern is not None:
             text = self._pattern.sub(REDACTED, text)
         text = _BEARER.sub(f"Bearer {REDACTED}", text)
@@ -94,9 +95,7 @@ class Redactor:
     def _add(self, pattern: str) -> None:
         if pattern not in self._spellings:
             self._spellings[pattern] = None
-            # The longest first: where one spelling begins another, all of it goes.
-            ordered = sorted(self._spellings, key=lambda spelling: (-len(spelling), spelling))
-            self._pattern = re.compile("|".join(ordered))
+            self._pattern = None
 
 
 _process = Redactor()
@@ -146,6 +145,12 @@ def _tell(error: BaseException | None) -> None:
     if error is not None and sys.stderr is not None:
         sys.stderr.write(described(error) + "\n")
         sys.stderr.flush()
+
+
+def _however_escaped(text: str) -> str:
+    """A pattern for the text within quotes within quotes: each level doubles backslashes and adds some."""
+    pattern = re.escape(text).replace(r"\\", r"\\+")
+    return re.sub("""(["'])""", r"\\\\*\1", pattern)
 
 
 def _base58(data: bytes) -> str:

@@ -187,7 +187,7 @@ _decode_answer: Final = msgspec.json.Decoder(Answer).decode
 
 
 class SignerServer:
-    """Serves a signer on a socket until it is interrupted. Use as a context manager."""
+    """Serves a signer on a socket until it is stopped. Use as a context manager."""
 
     def __init__(
         self,
@@ -208,14 +208,16 @@ class SignerServer:
         self._uid = os.getuid() if client_uid is None else client_uid
         self._mode = 0o600 if client_uid in {None, os.getuid()} else 0o666
         self._say = say
-        self._selector = selectors.DefaultSelector()
         self._welcomed: dict[socket.socket, bool] = {}
         """Connections, and whether their first message was the right one."""
 
     def __enter__(self) -> Self:
         """Listen. Raises OSError for a path that cannot be had, or at which somebody listens already."""
         self._listener = _listen(self._path, self._mode)
+        self._woken, self._waker = socket.socketpair()
+        self._selector = selectors.DefaultSelector()
         self._selector.register(self._listener, selectors.EVENT_READ)
+        self._selector.register(self._woken, selectors.EVENT_READ)
         return self
 
     def __exit__(
@@ -224,19 +226,26 @@ class SignerServer:
         for connection in list(self._welcomed):
             self._end(connection, "the signer ends")
         self._selector.close()
-        self._listener.close()
+        for ours in (self._listener, self._woken, self._waker):
+            ours.close()
         with suppress(FileNotFoundError):
             self._path.unlink()
 
     def serve(self) -> None:
-        """Answer, for ever: an exception (a signal's, say) ends it."""
+        """Answer until `stop`."""
         while True:
             for key, _ in self._selector.select():
+                if key.fileobj is self._woken:
+                    return
                 if key.fileobj is self._listener:
                     self._accept()
-                else:
+                elif key.fileobj in self._welcomed:
                     assert isinstance(key.fileobj, socket.socket)
                     self._hear(key.fileobj)
+
+    def stop(self) -> None:
+        """Let `serve` return; from a signal's handler or another thread."""
+        self._waker.send(b".")
 
     def _accept(self) -> None:
         try:

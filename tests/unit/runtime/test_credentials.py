@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import os
 import stat
+import subprocess
+import sys
+import threading
 import traceback
 from pathlib import Path
 
 import pytest
+from eth_account import Account
 
 from turbine_agent.exchange.turbine.clock import SystemClock
 from turbine_agent.exchange.turbine.limits import SigningGuard
@@ -21,7 +27,9 @@ from turbine_agent.runtime.credentials import (
     EnvFile,
     check_storable,
     read_credentials,
+    read_switches,
     store_api_key,
+    take_credentials,
 )
 from turbine_agent.runtime.settings import Settings, to_signing_limits
 
@@ -191,6 +199,194 @@ def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
     unreadable.write_bytes(b"A=\xff\xfe\n")
     unreadable.chmod(0o600)
     assert ":1: A has something in it that is no text" in refusal(unreadable)
+
+
+# -- keystores ---------------------------------------------------------------------------------------------
+
+PASSWORD = "correct horse"
+
+
+@pytest.fixture(scope="module")
+def stored() -> str:
+    return json.dumps(Account.encrypt(bytes.fromhex(WALLET_KEY), PASSWORD, "scrypt", 2**10))
+
+
+@pytest.fixture
+def keystore(tmp_path: Path, stored: str) -> Path:
+    place = tmp_path / "wallet.json"
+    write(place, stored)
+    return place
+
+
+def password_file(tmp_path: Path, text: str = PASSWORD + "\n", mode: int = 0o600) -> Path:
+    place = tmp_path / "password"
+    write(place, text, mode)
+    return place
+
+
+def test_the_wallet_comes_from_a_keystore_and_its_password_from_a_file(path: Path, keystore: Path) -> None:
+    for ending in ("", "\n", "\r\n"):
+        words = environ(
+            path,
+            TURBINE_KEYSTORE=str(keystore),
+            TURBINE_KEYSTORE_PASSWORD_FILE=str(password_file(path.parent, PASSWORD + ending)),
+        )
+        found = read_credentials(words)
+        assert found.origins == {PRIVATE_KEY: f"keystore {keystore}"}
+        assert found.signer(POLYGON, GUARD).naming.trader == WALLET
+        assert found.warnings == ()
+
+
+def test_the_file_of_secrets_may_name_the_keystore(path: Path, keystore: Path) -> None:
+    write(
+        path,
+        f"TURBINE_KEYSTORE={keystore}\nTURBINE_KEYSTORE_PASSWORD_FILE={password_file(path.parent)}\n"
+        f"TURBINE_API_KEY_ID=tk\nTURBINE_API_PRIVATE_KEY={API_SECRET}\n",
+    )
+    found = read_credentials(environ(path))
+    assert found.missing(*module.NAMES) == ()
+    assert found.signer(POLYGON, GUARD).naming.trader == WALLET
+
+
+def test_a_person_is_asked_for_the_password_if_there_is_one(path: Path, keystore: Path) -> None:
+    asked = []
+
+    def ask(question: str) -> str:
+        asked.append(question)
+        return PASSWORD
+
+    found = read_credentials(environ(path, TURBINE_KEYSTORE=str(keystore)), ask)
+    assert found.wallet is not None
+    assert asked == [f"password of {keystore}: "]
+    assert "there is no terminal to ask for it" in refusal(path, TURBINE_KEYSTORE=str(keystore))
+
+
+def test_a_password_in_the_environment_works_and_is_complained_about(path: Path, keystore: Path) -> None:
+    found = read_credentials(
+        environ(path, TURBINE_KEYSTORE=str(keystore), TURBINE_KEYSTORE_PASSWORD=PASSWORD)
+    )
+    assert found.wallet is not None
+    (warning,) = found.warnings
+    assert "TURBINE_KEYSTORE_PASSWORD_FILE" in warning
+    assert PASSWORD not in warning
+
+
+def test_a_keystore_is_not_opened_for_who_needs_no_wallet(path: Path, keystore: Path) -> None:
+    found = read_credentials(environ(path, TURBINE_KEYSTORE=str(keystore)), with_wallet=False)
+    assert found.wallet is None
+    assert PRIVATE_KEY not in found.origins
+
+
+def test_what_is_wrong_with_a_keystore_or_its_password_is_named(path: Path, keystore: Path) -> None:
+    good = {
+        "TURBINE_KEYSTORE": str(keystore),
+        "TURBINE_KEYSTORE_PASSWORD_FILE": str(password_file(path.parent)),
+    }
+    wrong = good | {"TURBINE_KEYSTORE_PASSWORD_FILE": str(path.parent / "none")}
+    assert f"{path.parent / 'none'}: is not there" in refusal(path, **wrong)
+    wrong = good | {"TURBINE_KEYSTORE": str(path.parent / "none")}
+    text = refusal(path, **wrong)
+    assert f"{path.parent / 'none'}: is not there" in text
+    assert "name another with TURBINE_KEYSTORE" in text
+    for mode in (0o640, 0o604):
+        keystore.chmod(mode)
+        assert f"chmod 600 {keystore}" in refusal(path, **good)
+        keystore.chmod(0o600)
+        password_file(path.parent, mode=mode)
+        assert f"chmod 600 {path.parent / 'password'}" in refusal(path, **good)
+        password_file(path.parent)
+    password_file(path.parent, "canary\n")
+    assert f"{keystore}: the password is wrong" in refusal(path, **good)
+    password_file(path.parent).write_bytes(b"\xff\xfe")
+    assert "is no text in UTF-8" in refusal(path, **good)
+    write(keystore, "{}")
+    password_file(path.parent)
+    assert f"{keystore}: " in refusal(path, **good)
+
+
+def test_a_key_that_lies_open_beside_the_keystore_is_refused(path: Path, keystore: Path) -> None:
+    text = refusal(path, TURBINE_KEYSTORE=str(keystore), TURBINE_PRIVATE_KEY=WALLET_KEY)
+    assert "are two wallets' keys" in text
+    assert WALLET_KEY not in text
+
+
+# -- a signer elsewhere ------------------------------------------------------------------------------------
+
+
+def test_with_a_signer_elsewhere_no_wallet_may_be_here(path: Path, keystore: Path) -> None:
+    socket = str(path.parent / "signer")
+    text = refusal(path, TURBINE_SIGNER_SOCKET=socket, TURBINE_PRIVATE_KEY=WALLET_KEY)
+    assert "so another process has the wallet's key, and TURBINE_PRIVATE_KEY (environment) gives it" in text
+    text = refusal(path, TURBINE_SIGNER_SOCKET=socket, TURBINE_KEYSTORE=str(keystore))
+    assert "TURBINE_KEYSTORE (environment) gives it" in text
+    write(path, f"TURBINE_PRIVATE_KEY={WALLET_KEY}\n")
+    assert f"TURBINE_PRIVATE_KEY ({path}) gives it" in refusal(path, TURBINE_SIGNER_SOCKET=socket)
+
+
+def test_a_signer_that_is_not_there_is_named(path: Path) -> None:
+    socket = path.parent / "signer"
+    found = read_credentials(environ(path, TURBINE_SIGNER_SOCKET=str(socket)))
+    found.demand(PRIVATE_KEY)
+    assert found.described(PRIVATE_KEY) == f"{PRIVATE_KEY} from the signer at {socket}"
+    with pytest.raises(
+        CredentialsError, match=f"the signer at {socket} cannot be used: .*No such file"
+    ) as caught:
+        found.signer(POLYGON, GUARD)
+    assert "start `turbine-agent signer`" in caught.value.remedy
+
+
+# -- the environment afterwards ------------------------------------------------------------------------------
+
+
+def test_what_was_read_is_in_no_environment_any_more(path: Path) -> None:
+    """In a process of its own: it looks at what the system tells of it, and at what a child inherits."""
+    code = (
+        "import os, subprocess, sys\n"
+        "from turbine_agent.runtime.credentials import take_credentials\n"
+        "found = take_credentials()\n"
+        "assert found.wallet is not None and found.api_secret is not None\n"
+        "open(sys.argv[1], 'wb').write(open('/proc/self/environ', 'rb').read()\n"
+        "    + subprocess.run(['env'], capture_output=True).stdout + repr(dict(os.environ)).encode())\n"
+    )
+    shown = path.parent / "shown"
+    keys = {
+        "TURBINE_PRIVATE_KEY": WALLET_KEY,
+        "TURBINE_API_KEY_ID": "tk",
+        "TURBINE_API_PRIVATE_KEY": API_SECRET,
+        "TURBINE_KEYSTORE_PASSWORD": CANARY,
+    }
+    subprocess.run([sys.executable, "-c", code, str(shown)], env=environ(path, **keys, LAST="1"), check=True)
+    seen = shown.read_text()
+    assert "LAST=1" in seen
+    for secret in (WALLET_KEY, API_SECRET, CANARY):
+        assert secret not in seen
+
+
+def test_a_refused_environment_is_emptied_as_well(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TURBINE_ENV_FILE", str(path))
+    monkeypatch.setenv("TURBINE_PRIVATE_KEY", CANARY)
+    hooks = (sys.excepthook, threading.excepthook, sys.unraisablehook)
+    try:
+        with pytest.raises(CredentialsError):
+            take_credentials()
+    finally:
+        sys.excepthook, threading.excepthook, sys.unraisablehook = hooks
+    assert "TURBINE_PRIVATE_KEY" not in os.environ
+
+
+# -- the two switches --------------------------------------------------------------------------------------
+
+
+def test_the_switches_come_from_the_file_and_the_environment(path: Path) -> None:
+    write(path, "TRADING_ENABLED=true\nDRY_RUN=\n")
+    assert read_switches(environ(path)) == {"TRADING_ENABLED": "true", "DRY_RUN": ""}
+    assert read_switches(environ(path, TRADING_ENABLED="true")) == {"TRADING_ENABLED": "true", "DRY_RUN": ""}
+    with pytest.raises(CredentialsError, match=r"TRADING_ENABLED is set in .* and the two differ"):
+        read_switches(environ(path, TRADING_ENABLED="false"))
+    with pytest.raises(CredentialsError, match=r"DRY_RUN is set in .* and the two differ"):
+        read_switches(environ(path, DRY_RUN="true"))
+    path.unlink()
+    assert read_switches(environ(path, DRY_RUN="true")) == {"DRY_RUN": "true"}
 
 
 # -- storing -----------------------------------------------------------------------------------------------
