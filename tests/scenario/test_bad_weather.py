@@ -677,4 +677,6 @@ def test_what_is_kept_of_finished_markets_does_not_grow_with_their_fills() -> No
         talk.ignore()
         agent = talk.agent
         assert agent.store.orders == {}
-        assert agent.store.ledger.accounts[MARKET.market_id].booked == {}
+        assert agent.store.ledger.accounts == {}
+        assert agent.uptimes == {}
+        assert agent.store.ledger.retired == {MARKET.market_id: Outcome.YES}

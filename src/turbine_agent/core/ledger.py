@@ -26,6 +26,7 @@ lets `inventory` carry what cutting left over (less than 5 micro-USDC).
 from __future__ import annotations
 
 from collections import deque
+from typing import Final
 
 import msgspec
 
@@ -336,10 +337,17 @@ class MarketAccount:
             self._young_net -= young.popleft()[1]
 
 
+RETIRED_MARKETS_MAX: Final = 20_000
+"""Finished markets whose winners are remembered: tokens that lost may be listed by the exchange for ever,
+and are worth nothing only because it is known that they lost. More than half a year of one series of quick
+markets; beyond it such tokens would be taken for somebody else's, which halts."""
+
+
 class Ledger:
     """All accounts, and what they come to.
 
-    Finished markets are folded into three sums, so that looking at equity costs the same after a year.
+    Finished markets are folded into three sums, so that looking at equity costs the same after a year. Their
+    accounts can be read until they are forgotten; then nothing is left of them but who won.
     """
 
     __slots__ = (
@@ -351,11 +359,12 @@ class Ledger:
         "initial_cash",
         "live",
         "max_drawdown",
+        "retired",
     )
 
     def __init__(self) -> None:
         self.accounts: dict[MarketId, MarketAccount] = {}
-        """Every market ever traded or watched, in order of appearance."""
+        """Every market that was not forgotten, in order of appearance."""
         self.live: dict[MarketId, MarketAccount] = {}
         """Those that can still change."""
         self.initial_cash: Money | None = None
@@ -363,22 +372,40 @@ class Ledger:
         self.high_water_mark = Money(0)
         """Highest profit so far; equity's high-water mark is that plus the initial cash."""
         self.max_drawdown = Money(0)
+        self.retired: dict[MarketId, Outcome | None] = {}
+        """The winners of finished markets."""
         self._retired_pnl = 0
         self._retired_matched_cash = 0
         self._retired_settled_cash = 0
 
     def open_account(self, market_id: MarketId) -> None:
         """Begin books for a market. A market known already is left as it is."""
-        if market_id not in self.accounts:
+        if not self.knows(market_id):
             self.accounts[market_id] = self.live[market_id] = MarketAccount()
+
+    def knows(self, market_id: MarketId) -> bool:
+        """Whether there are, or were, books for a market."""
+        return market_id in self.accounts or market_id in self.retired
+
+    def winner_of(self, market_id: MarketId) -> Outcome | None:
+        """Who won a market that is known; None if it is not resolved."""
+        account = self.accounts.get(market_id)
+        return self.retired.get(market_id) if account is None else account.winner
 
     def retire(self, market_id: MarketId) -> None:
         """Fold a finished account into the sums."""
         account = self.live.pop(market_id)
         account.put_away()
+        self.retired[market_id] = account.winner
+        while len(self.retired) > RETIRED_MARKETS_MAX:
+            del self.retired[next(iter(self.retired))]
         self._retired_pnl += account.pnl
         self._retired_matched_cash += account.matched.cash
         self._retired_settled_cash += account.settled.cash
+
+    def forget(self, market_id: MarketId) -> None:
+        """Let go of a retired account."""
+        del self.accounts[market_id]
 
     @property
     def matched_cash(self) -> Money:

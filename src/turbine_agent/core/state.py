@@ -150,6 +150,8 @@ class StateStore:
         self.findings: list[Finding] = []
         self.touched: list[Order] = []
         """Orders that the last fact, or a command recorded since, has changed."""
+        self.finished: list[MarketId] = []
+        """Markets that the last fact has finished for good. Their accounts can be read until the next one."""
         self.ignored_events = 0
         self.order_count = 0
         self.rejected_count = 0
@@ -178,6 +180,10 @@ class StateStore:
         """Change the picture by one fact."""
         self.now = event.ts
         self.touched.clear()
+        if self.finished:
+            for market_id in self.finished:
+                self.ledger.forget(market_id)
+            self.finished.clear()
         if not isinstance(event, (TimerFired, OperatorRequested)):
             self.last_contact_ts = event.ts
         if isinstance(event, (BookDelta, FeedHeartbeat, TradePrinted, FeedConnected)):
@@ -498,13 +504,13 @@ class StateStore:
         Losing tokens are worth nothing and may be burned by a claim or stay for ever: they do not count, but
         for the proof that complete sets make up the difference.
         """
-        account = self.ledger.accounts.get(market_id)
-        if account is None:
+        winner = self.ledger.winner_of(market_id)
+        account = self.ledger.live.get(market_id)
+        if account is not None:
+            yes, no = yes - account.settled.yes, no - account.settled.no
+        if winner is None or (account is not None and yes == no):
             return yes, no
-        more_yes, more_no = yes - account.settled.yes, no - account.settled.no
-        if account.winner is None or (more_yes == more_no and market_id in self.ledger.live):
-            return more_yes, more_no
-        return (more_yes, 0) if account.winner is Outcome.YES else (0, more_no)
+        return (yes, 0) if winner is Outcome.YES else (0, no)
 
     def _doubt_holding(
         self, market_id: MarketId, asked_ts: Nanos, yes: int, no: int
@@ -579,7 +585,7 @@ class StateStore:
     # -- markets -------------------------------------------------------------------------------------------
 
     def _on_opened(self, market: Market) -> None:
-        if market.market_id in self.ledger.accounts:
+        if self.ledger.knows(market.market_id):
             self.ignored_events += 1
             return
         self.ledger.open_account(market.market_id)
@@ -636,6 +642,7 @@ class StateStore:
         for key in state.account.booked:
             fills.setdefault(key.order_id, []).append(key.fill_id)
         self.ledger.retire(market_id)
+        self.finished.append(market_id)
         del self.markets[market_id]
         for order_id in [i for i, order in self.orders.items() if order.terms.market_id == market_id]:
             del self.orders[order_id]
