@@ -335,6 +335,7 @@ class _MarketBook:
         "_basis",
         "_fills",
         "_net",
+        "_returned",
         "_statuses",
         "_traded",
         "account",
@@ -358,11 +359,10 @@ class _MarketBook:
         """Closed: the mid does not move any longer."""
         self.is_resolved = False
         self.realised = 0
-        self.fees = 0
-        """Of fills that were not undone."""
         self.fills = 0
         self.volume = 0
-        """Of all fills that were matched."""
+        self.fees = 0
+        """Of all fills that were matched, undone ones too: as the ledger counts them."""
         self.early: dict[FillKey, SettlementStatus] = {}
         """What became of fills that were not told yet."""
         self._fills: dict[FillKey, _Fill] = {}
@@ -374,6 +374,8 @@ class _MarketBook:
         """What the position has cost; negative when it is short, and has brought in."""
         self._traded = 0
         """Realised by trading, before fees."""
+        self._returned = 0
+        """Fees that came back with fills that were undone."""
 
     @property
     def unrealised(self) -> int:
@@ -407,7 +409,7 @@ class _MarketBook:
             return
         self._statuses[key] = status
         if status is SettlementStatus.REVERSED:
-            self.fees -= self._fills.pop(key).fee
+            self._returned += self._fills.pop(key).fee
             self._net = self._basis = self._traded = 0
             for fill in self._fills.values():
                 self._trade(fill)
@@ -422,7 +424,7 @@ class _MarketBook:
     def look(self) -> None:
         """Settle what is realised by now."""
         if self.account.winner is None:
-            self.realised = self._traded - self.fees
+            self.realised = self._traded - self.fees + self._returned
         else:
             self.is_resolved = True
             self.realised = self.account.pnl

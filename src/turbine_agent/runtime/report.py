@@ -70,7 +70,7 @@ class HourReport(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag=True):
     unrealised_change: Money
     """The two sum to what equity has changed by, exactly."""
     fees: Money
-    """Paid in the hour, less what came back with fills that were undone. `realised` is net of them."""
+    """Charged for the hour's fills. `realised` is net of them, and has back what was undone later."""
     fills: int
     volume: Money
     """Price times quantity of the hour's fills, micro-USDC."""
