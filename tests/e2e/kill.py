@@ -26,7 +26,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 from turbine_agent.core.state import StateStore
 from turbine_agent.exchange.turbine.signing import LocalSigner, wallet_secret
@@ -114,7 +114,9 @@ class Exchange:
 class Campaign:
     """One wallet, one journal, many processes."""
 
-    def __init__(self, folder: Path, *, seed: int, speed: float = SPEED, faults: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, folder: Path, *, seed: int, speed: float = SPEED, faults: tuple[str, ...] = ()
+    ) -> None:
         self.speed = speed
         self.chance = Random(f"kill-{seed}")
         self.folder = folder
@@ -303,9 +305,15 @@ def main() -> int:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         began = time.monotonic()
         campaign = play(
-            folder, kills=chosen.kills, seed=chosen.seed, speed=chosen.speed, say=lambda line: print(line, flush=True)
+            folder,
+            kills=chosen.kills,
+            seed=chosen.seed,
+            speed=chosen.speed,
+            say=lambda line: print(line, flush=True),
         )
-        print(f"{sum(campaign.reached.values())} kills in {time.monotonic() - began:.0f} s: {campaign.reached}")
+        print(
+            f"{sum(campaign.reached.values())} kills in {time.monotonic() - began:.0f} s: {campaign.reached}"
+        )
         for line in campaign.wrong:
             print(f"WRONG {line}")
         return 1 if campaign.wrong else 0

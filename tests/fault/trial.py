@@ -11,9 +11,11 @@ from tests.kit import params
 
 from turbine_agent.core.agent import Agent, AgentState
 from turbine_agent.core.book import judge
+from turbine_agent.core.ledger import MarketAccount
 from turbine_agent.core.state import Phase
 from turbine_agent.model.commands import AnyCommand
 from turbine_agent.model.events import AnyEvent, FeedHeartbeat, OperatorAction, OperatorRequested
+from turbine_agent.model.ids import MarketId
 from turbine_agent.model.markets import Outcome
 from turbine_agent.model.params import AgentParams
 from turbine_agent.model.reasons import LATCHING
@@ -205,7 +207,10 @@ def try_seed(seed: int, *, faulty: bool = True) -> Findings:
     auditor = Auditor(agent, engine, scheduler)
     observer = Observer(agent, engine, scheduler, clear_ts)
     digest = CommandDigest()
-    drive(agent, Person(world, agent, clear_ts), digest, (auditor, observer))
+    accounts: dict[MarketId, MarketAccount] = {}
+    ledger = agent.store.ledger
+    keep = (lambda _: accounts.update(ledger.accounts),)
+    drive(agent, Person(world, agent, clear_ts), digest, (auditor, observer, *keep))
     auditor.close()
 
     wrong = [f"violation: {line}" for line in (*agent.violations[:3], *auditor.violations[:3])]
@@ -214,7 +219,7 @@ def try_seed(seed: int, *, faulty: bool = True) -> Findings:
         wrong.append(f"the agent ended {tell(agent)}")
     if world.truth.worst_loss > limit:
         wrong.append(f"fills could have lost {world.truth.worst_loss} of {limit} micro-USDC")
-    for account in agent.store.ledger.accounts.values():
+    for account in accounts.values():
         if account.pnl < -limit:
             wrong.append(f"a market lost {-account.pnl} micro-USDC")
     if agent.store.markets:

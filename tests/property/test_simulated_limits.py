@@ -8,6 +8,8 @@ import pytest
 from tests.kit import params
 
 from turbine_agent.core.agent import Agent
+from turbine_agent.core.ledger import MarketAccount
+from turbine_agent.model.ids import MarketId
 from turbine_agent.model.units import MICROS, SECOND, Money, Nanos
 from turbine_agent.runtime.audit import Auditor
 from turbine_agent.runtime.driver import CommandDigest, drive
@@ -45,13 +47,15 @@ def test_no_market_ever_loses_more_than_its_limit(
     )
     agent = Agent(agent_params)
     auditor = Auditor(agent, engine, scheduler)
-    drive(agent, world, CommandDigest(), (auditor,))
+    kept: dict[MarketId, MarketAccount] = {}
+    ledger = agent.store.ledger
+    drive(agent, world, CommandDigest(), (auditor, lambda _: kept.update(ledger.accounts)))
     auditor.close()
 
     assert agent.violations == []
     assert auditor.violations == []
     assert 0 < agent.risk.max_market_worst_case <= limit * MICROS
-    accounts = agent.store.ledger.accounts.values()
+    accounts = kept.values()
     assert sum(account.buys + account.sells for account in accounts) > 0
     assert min(account.pnl for account in accounts) >= Money(-limit * MICROS)
     assert agent.store.ledger.pnl == engine.cash() - 1_000 * MICROS

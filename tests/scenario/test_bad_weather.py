@@ -489,11 +489,11 @@ def test_a_market_resolved_before_it_is_closed_is_left_once() -> None:
         talk.hear(MarketResolved(ts=talk.ts, market_id=MARKET.market_id, winner=Outcome.NO))
         talk.ignore()
         assert talk.routine.count("unsubscribe") == 1
+        uptime = talk.agent.uptimes[MARKET.market_id]
         wait(talk)
         talk.hear(MarketClosed(ts=talk.ts, market_id=MARKET.market_id))
         talk.ignore()
         assert talk.routine.count("unsubscribe") == 1
-        uptime = talk.agent.uptimes[MARKET.market_id]
         told = uptime.half_ns_quoted + sum(uptime.half_ns_without.values())
         assert told == 2 * (MARKET.close_ts - (MARKET.open_ts + SECOND))
 
@@ -677,4 +677,6 @@ def test_what_is_kept_of_finished_markets_does_not_grow_with_their_fills() -> No
         talk.ignore()
         agent = talk.agent
         assert agent.store.orders == {}
-        assert agent.store.ledger.accounts[MARKET.market_id].booked == {}
+        assert agent.store.ledger.accounts == {}
+        assert agent.uptimes == {}
+        assert agent.store.ledger.retired == {MARKET.market_id: None}

@@ -81,8 +81,8 @@ def run(
     from turbine_agent.runtime import logs
     from turbine_agent.runtime.alerts import read_addresses
     from turbine_agent.runtime.credentials import CredentialsError, read_switches
-    from turbine_agent.runtime.data_folder import NO_WALLET, DataFolder, Mode, data_root
-    from turbine_agent.runtime.mode import trading_mode
+    from turbine_agent.runtime.data_folder import NO_WALLET, DataFolder, data_root
+    from turbine_agent.runtime.mode import Mode, trading_mode
     from turbine_agent.runtime.pace import FastLoop
     from turbine_agent.runtime.run import Plan, crash_step, promise, run_agent
     from turbine_agent.runtime.venue import client_config
@@ -95,7 +95,7 @@ def run(
     if speed != 1 and not _is_here(client.base_url):
         raise UsageError("--speed: only against an exchange on this machine\n  do: leave it out")
     try:
-        mode = Mode(trading_mode(read_switches(os.environ)).value)
+        mode = trading_mode(read_switches(os.environ))
         addresses = read_addresses(os.environ)
         environ = dict(os.environ)
         root = data_root(data, os.environ)
@@ -166,7 +166,8 @@ def _keys(settings: Settings, clock: Callable[[], Nanos], root: Path) -> Keys:
     """All keys, or CredentialsError. Afterwards the environment holds none."""
     from turbine_agent.exchange.turbine.limits import SigningGuard
     from turbine_agent.runtime.credentials import NAMES, take_credentials, terminal_ask
-    from turbine_agent.runtime.data_folder import DataFolder, Mode
+    from turbine_agent.runtime.data_folder import DataFolder
+    from turbine_agent.runtime.mode import Mode
     from turbine_agent.runtime.run import Keys
     from turbine_agent.runtime.settings import to_signing_limits
     from turbine_agent.runtime.signer_process import latch_file

@@ -153,6 +153,7 @@ class Agent:
         """Why the agent is halted or latched."""
         self.halt_counts: dict[Halt, int] = {}
         self.uptimes: dict[MarketId, Uptime] = {}
+        """Of every market that is not finished, or was finished by the last event."""
         self.denied: dict[Reason, int] = {}
         """Drafts that risk denied, by reason."""
         self.placed = 0
@@ -191,6 +192,8 @@ class Agent:
         """Learn one fact and say what is to be done, in this order."""
         self._out = []
         before = self.state
+        for market_id in self.store.finished:
+            self.uptimes.pop(market_id, None)
         self.store.apply(event)
         for finding in self.store.findings:
             self._halt(finding.halt, finding.detail)

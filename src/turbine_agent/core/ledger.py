@@ -32,6 +32,7 @@ lets `inventory` carry what cutting left over (less than 5 micro-USDC).
 from __future__ import annotations
 
 from collections import deque
+from typing import Final
 
 import msgspec
 
@@ -476,10 +477,16 @@ def _fill(key: FillKey, terms: OrderTerms, told: OrderFilled | CarriedFill) -> F
     )
 
 
+RETIRED_MARKETS_MAX: Final = 1_000
+"""Finished markets that are still known by name, so that what is told of one again is old news: a week of one
+series."""
+
+
 class Ledger:
     """All accounts, and what they come to.
 
-    Finished markets are folded into three sums, so that looking at equity costs the same after a year.
+    Finished markets are folded into three sums, so that looking at equity costs the same after a year. Their
+    accounts can be read until they are forgotten; then nothing is left of them but their names, for a while.
     """
 
     __slots__ = (
@@ -491,11 +498,12 @@ class Ledger:
         "initial_cash",
         "live",
         "max_drawdown",
+        "retired",
     )
 
     def __init__(self) -> None:
         self.accounts: dict[MarketId, MarketAccount] = {}
-        """Every market ever traded or watched, in order of appearance."""
+        """Every market that was not forgotten, in order of appearance."""
         self.live: dict[MarketId, MarketAccount] = {}
         """Those that can still change."""
         self.initial_cash: Money | None = None
@@ -503,19 +511,28 @@ class Ledger:
         self.high_water_mark = Money(0)
         """Highest profit so far; equity's high-water mark is that plus the initial cash."""
         self.max_drawdown = Money(0)
+        self.retired: dict[MarketId, None] = {}
+        """Finished markets of late, oldest first."""
         self._retired_pnl = 0
         self._retired_matched_cash = 0
         self._retired_settled_cash = 0
 
     def open_account(self, market_id: MarketId) -> None:
         """Begin books for a market. A market known already is left as it is."""
-        if market_id not in self.accounts:
+        if not self.knows(market_id):
             self.accounts[market_id] = self.live[market_id] = MarketAccount()
+
+    def knows(self, market_id: MarketId) -> bool:
+        """Whether there are, or were, books for a market."""
+        return market_id in self.accounts or market_id in self.retired
 
     def retire(self, market_id: MarketId) -> None:
         """Fold a finished account into the sums."""
         account = self.live.pop(market_id)
         account.put_away()
+        self.retired[market_id] = None
+        while len(self.retired) > RETIRED_MARKETS_MAX:
+            del self.retired[next(iter(self.retired))]
         self._retired_pnl += account.pnl
         self._retired_matched_cash += account.matched.cash
         self._retired_settled_cash += account.settled.cash
@@ -528,19 +545,24 @@ class Ledger:
         self._retired_pnl = carry.retired_pnl
         self._retired_matched_cash = carry.retired_matched_cash
         self._retired_settled_cash = carry.retired_settled_cash
+        self.retired = dict.fromkeys(carry.retired)
 
     def contribute(self, cash: Money) -> None:
         """Capital was brought in (or taken out, if negative): equity changes, the profit does not."""
         self.initial_cash = Money((self.initial_cash or 0) + cash)
 
     @property
-    def retired(self) -> tuple[Money, Money, Money]:
+    def retired_sums(self) -> tuple[Money, Money, Money]:
         """Profit, matched cash and settled cash of finished markets."""
         return (
             Money(self._retired_pnl),
             Money(self._retired_matched_cash),
             Money(self._retired_settled_cash),
         )
+
+    def forget(self, market_id: MarketId) -> None:
+        """Let go of a retired account."""
+        del self.accounts[market_id]
 
     @property
     def matched_cash(self) -> Money:

@@ -158,6 +158,8 @@ class StateStore:
         self.findings: list[Finding] = []
         self.touched: list[Order] = []
         """Orders that the last fact, or a command recorded since, has changed."""
+        self.finished: list[MarketId] = []
+        """Markets that the last fact has finished for good. Their accounts can be read until the next one."""
         self.ignored_events = 0
         self.order_count = 0
         self.rejected_count = 0
@@ -190,6 +192,10 @@ class StateStore:
         """Change the picture by one fact."""
         self.now = event.ts
         self.touched.clear()
+        if self.finished:
+            for market_id in self.finished:
+                self.ledger.forget(market_id)
+            self.finished.clear()
         if not isinstance(event, (TimerFired, OperatorRequested, Restored)):
             self.last_contact_ts = event.ts
         if isinstance(event, (BookDelta, FeedHeartbeat, TradePrinted, FeedConnected)):
@@ -285,7 +291,7 @@ class StateStore:
 
     def carry(self, latches: tuple[Latch, ...] = ()) -> Carry:
         """What the next process needs of this one."""
-        pnl, matched_cash, settled_cash = self.ledger.retired
+        pnl, matched_cash, settled_cash = self.ledger.retired_sums
         return Carry(
             initial_cash=self.ledger.initial_cash,
             retired_pnl=pnl,
@@ -294,7 +300,7 @@ class StateStore:
             high_water_mark=self.ledger.high_water_mark,
             max_drawdown=self.ledger.max_drawdown,
             markets=tuple(self._carry_market(state) for state in self.markets.values()),
-            retired=tuple(m for m in self.ledger.accounts if m not in self.markets)[-RETIRED_CARRIED_MAX:],
+            retired=tuple(self.ledger.retired)[-RETIRED_CARRIED_MAX:],
             latches=latches,
         )
 
@@ -335,15 +341,12 @@ class StateStore:
 
     def _restore(self, carry: Carry) -> None:
         """Take up what an earlier process left. Only a store that knows nothing can."""
-        if self.markets or self.ledger.accounts:
+        if self.markets or self.ledger.retired:
             raise ValueError("only a new agent can take up what an earlier process left")
         self.ledger.restore(carry)
         self._has_traded = bool(carry.retired or carry.markets)
         # What the stream told while nobody listened is gone, as after a reconnection.
         self.reconnected_ts = self.now
-        for market_id in carry.retired:
-            self.ledger.open_account(market_id)
-            del self.ledger.live[market_id]
         for carried in carry.markets:
             self._restore_market(carried)
 
@@ -728,7 +731,7 @@ class StateStore:
     # -- markets -------------------------------------------------------------------------------------------
 
     def _on_opened(self, market: Market) -> None:
-        if market.market_id in self.ledger.accounts:
+        if self.ledger.knows(market.market_id):
             self.ignored_events += 1
             return
         self.ledger.open_account(market.market_id)
@@ -785,6 +788,7 @@ class StateStore:
         for key in state.account.booked:
             fills.setdefault(key.order_id, []).append(key.fill_id)
         self.ledger.retire(market_id)
+        self.finished.append(market_id)
         del self.markets[market_id]
         for order_id in [i for i, order in self.orders.items() if order.terms.market_id == market_id]:
             del self.orders[order_id]

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from turbine_agent.core.agent import Agent
 from turbine_agent.model.events import AnyEvent, FeedHeartbeat
+from turbine_agent.model.ids import MarketId
 from turbine_agent.model.orders import Holding, OpenOrder
 from turbine_agent.model.units import SECOND, Money
 from turbine_agent.simulation.scheduler import Scheduler
@@ -34,6 +35,8 @@ class Auditor:
 
     def __init__(self, agent: Agent, engine: Books, scheduler: Scheduler) -> None:
         self.violations: list[str] = []
+        self._finished: dict[MarketId, tuple[int, int]] = {}
+        """Tokens that finished markets have left us: losers, if any."""
         self._agent = agent
         self._engine = engine
         self._scheduler = scheduler
@@ -41,6 +44,9 @@ class Auditor:
     def __call__(self, event: AnyEvent) -> None:
         if isinstance(event, FeedHeartbeat):
             self._look_at_orders()
+        for market_id in self._agent.store.finished:
+            settled = self._agent.store.ledger.accounts[market_id].settled
+            self._finished[market_id] = (settled.yes, settled.no)
 
     def _look_at_orders(self) -> None:
         now = self._scheduler.now
@@ -56,7 +62,7 @@ class Auditor:
     def close(self) -> None:
         """The run is over: cash and tokens have to be equal to the unit, and nothing may be working."""
         ledger = self._agent.store.ledger
-        pending = sum(len(account.pending) for account in ledger.accounts.values())
+        pending = sum(len(account.pending) for account in ledger.live.values())
         if pending:
             self.violations.append(f"I4 bookings equal the exchange's: {pending} fills never settled")
         if self._engine.cash() != ledger.settled_cash:
@@ -65,12 +71,13 @@ class Auditor:
                 f" the ledger {ledger.settled_cash}"
             )
         theirs = {line.market_id: (line.yes, line.no) for line in self._engine.holdings()}
-        for market_id, account in ledger.accounts.items():
-            ours = (account.settled.yes, account.settled.no)
+        held = {market_id: (a.settled.yes, a.settled.no) for market_id, a in ledger.live.items()}
+        for market_id, ours in (self._finished | held).items():
             if theirs.get(market_id, ours) != ours:
                 self.violations.append(
                     f"I4 bookings equal the exchange's: {market_id} {theirs[market_id]} there, {ours} here"
                 )
+        for market_id, account in ledger.live.items():
             if account.claimable():
                 self.violations.append(f"winnings of {market_id} were never claimed")
         if self._engine.open_orders():

@@ -17,7 +17,8 @@ from turbine_agent.research.recordings import open_recordings
 from turbine_agent.runtime.audit import Auditor
 from turbine_agent.runtime.driver import CommandDigest, drive
 from turbine_agent.runtime.picture import Painter
-from turbine_agent.runtime.report import RunReport, SessionReport, report_session
+from turbine_agent.runtime.pnl import PnlKeeper
+from turbine_agent.runtime.report import HourReport, MarketReport, RunReport, SessionReport, report_session
 from turbine_agent.runtime.scribe import SessionScribe, take_down
 from turbine_agent.runtime.view import MarketLine, Watcher
 from turbine_agent.simulation.fees import NotionalFee
@@ -115,8 +116,13 @@ def _run(
         is_over=lambda: engine.is_finished,
     )
     agent = Agent(params)
-    painter = Painter(agent, watch, markets_total=markets_total, finished=finished)
+    markets: list[MarketReport] = []
+    hours: list[HourReport] = []
+    keeper = PnlKeeper(agent, on_market=markets.append, on_hour=hours.append)
+    painter = Painter(agent, keeper, watch, markets_total=markets_total, finished=finished)
     auditor = Auditor(agent, engine, scheduler)
-    events = drive(agent, _Resumed(world, agent), digest, (painter, auditor), scribe)
+    observers = (keeper, painter, auditor)
+    events = drive(agent, _Resumed(world, agent), digest, observers, scribe)
     auditor.close()
-    return report_session(agent, painter.markets, events, auditor.violations)
+    keeper.close()
+    return report_session(agent, markets, hours, events, auditor.violations)

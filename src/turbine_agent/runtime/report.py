@@ -1,34 +1,105 @@
 """What came of a run: gathered from the agent's own books, added up over sessions, shown as JSON or text.
 
-Amounts are integers in micro-units and their names end in `_micros`. `pnl_parts` sum to `pnl_micros` exactly.
-Times without a quote count half per side, so `reasons` and the quoting ratio speak of market time.
+Amounts are integers in micro-units and their names end in `_micros`. `pnl_parts` sum to `pnl_micros` exactly,
+and so do what is realised and what is not (`runtime.pnl` says what that means). Times without a quote count
+half per side, so `reasons` and the quoting ratio speak of market time.
+
+MarketReport and HourReport are also what a long run keeps of itself: each stands alone, as a record that can
+be written when its market or its hour is over and added up with others later.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
 import msgspec
 
 from turbine_agent.core.agent import Agent
 from turbine_agent.core.ledger import PnlParts
-from turbine_agent.core.uptime import Uptime
 from turbine_agent.model.ids import MarketId
 from turbine_agent.model.markets import Market
 from turbine_agent.model.params import AgentParams
 from turbine_agent.model.reasons import NOT_QUOTABLE, Reason
-from turbine_agent.model.units import SECOND, Money, text_from_micros
+from turbine_agent.model.units import MICROS, SECOND, Money, Nanos, text_from_micros
 from turbine_agent.runtime.view import MarketLine
 
 _HALF_NS_PER_MS = 2_000_000
 
 
-class MarketReport(msgspec.Struct, frozen=True, kw_only=True):
+class Markout(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """What fills were worth at the mid some time after them, less what they were made at. Before fees."""
+
+    seconds: int
+    """The horizon."""
+    fills: int
+    cut: int
+    """Those of them whose market closed before the horizon: they are measured with its last mid."""
+    qty: int
+    """Micro-shares."""
+    value: Money
+    """Over all fills, signed, micro-USDC: what was bought gains when the mid rises."""
+
+    @property
+    def per_fill(self) -> Money:
+        """Micro-USDC, cut down; 0 without fills."""
+        return Money(self.value // self.fills if self.fills else 0)
+
+    @property
+    def per_share(self) -> int:
+        """Micro-dollars a share, weighted by size, cut down; 0 without fills."""
+        return self.value * MICROS // self.qty if self.qty else 0
+
+    def to_json(self) -> dict[str, int]:
+        """The figures of one horizon."""
+        return {
+            "fills": self.fills,
+            "cut": self.cut,
+            "total": self.value,
+            "per_fill": self.per_fill,
+            "per_share": self.per_share,
+        }
+
+
+class HourReport(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag=True):
+    """One hour of UTC in which anything happened, over all markets."""
+
+    start_ts: Nanos
+    """The hour's first nanosecond."""
+    realised: Money
+    unrealised_change: Money
+    """The two sum to what equity has changed by, exactly."""
+    fees: Money
+    """Charged for the hour's fills. `realised` is net of them, and has back what was undone later."""
+    fills: int
+    volume: Money
+    """Price times quantity of the hour's fills, micro-USDC."""
+
+    @property
+    def pnl(self) -> Money:
+        """What equity has changed by, micro-USDC."""
+        return Money(self.realised + self.unrealised_change)
+
+    def to_json(self) -> dict[str, object]:
+        """With the hour as text."""
+        return {
+            "hour": hour_text(self.start_ts),
+            "realised_micros": self.realised,
+            "unrealised_change_micros": self.unrealised_change,
+            "pnl_micros": self.pnl,
+            "fees_micros": self.fees,
+            "fills": self.fills,
+            "volume_micros": self.volume,
+        }
+
+
+class MarketReport(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """One market, from its first quote to its payout."""
 
     market_id: MarketId
     label: str
+    open_ts: Nanos
+    close_ts: Nanos
     winner: str
     """YES or NO; empty if it was not resolved within the run."""
     buys: int
@@ -38,8 +109,16 @@ class MarketReport(msgspec.Struct, frozen=True, kw_only=True):
     bought: int
     sold: int
     """Micro-shares."""
+    volume: Money
+    """Price times quantity of all fills, micro-USDC."""
     pnl: Money
+    realised: Money
+    unrealised: Money
+    """The two sum to `pnl`; 0 is unrealised once the market is resolved."""
+    claimed: Money
+    """What the exchange has paid for winning tokens."""
     parts: PnlParts
+    markouts: tuple[Markout, ...]
     half_ns_quoted: int
     half_ns_without: dict[Reason, int]
 
@@ -75,8 +154,13 @@ class MarketReport(msgspec.Struct, frozen=True, kw_only=True):
             "fills": {"buy": self.buys, "sell": self.sells, "taker": self.taker_fills},
             "bought_micros": self.bought,
             "sold_micros": self.sold,
+            "volume_micros": self.volume,
             "pnl_micros": self.pnl,
+            "realised_micros": self.realised,
+            "unrealised_micros": self.unrealised,
+            "claimed_micros": self.claimed,
             "pnl_parts": _parts_json(self.parts),
+            "markouts_micros": markouts_json(self.markouts),
             "quoting_ratio": _ratio(self.quoting_ppm),
         }
 
@@ -85,6 +169,7 @@ class SessionReport(msgspec.Struct, frozen=True, kw_only=True):
     """What one agent did in one stretch of time."""
 
     markets: tuple[MarketReport, ...]
+    hours: tuple[HourReport, ...]
     events: int
     placed: int
     cancelled: int
@@ -126,6 +211,10 @@ class RunReport(msgspec.Struct, frozen=True, kw_only=True):
         return sum_parts([market.parts for market in self.markets])
 
     @property
+    def markouts(self) -> tuple[Markout, ...]:
+        return sum_markouts(self.markets)
+
+    @property
     def quoting_ppm(self) -> int:
         quotable = sum(market.half_ns_quotable for market in self.markets)
         quoted = sum(market.half_ns_quoted for market in self.markets)
@@ -163,6 +252,7 @@ class RunReport(msgspec.Struct, frozen=True, kw_only=True):
             },
             "pnl_micros": self.pnl,
             "pnl_parts": _parts_json(self.parts),
+            "markouts_micros": markouts_json(self.markouts),
             "max_drawdown_micros": max((s.max_drawdown for s in sessions), default=0),
             "max_worst_case_loss_micros": max((s.max_market_worst_case for s in sessions), default=0),
             "max_market_loss_micros": risk.max_market_loss,
@@ -178,6 +268,7 @@ class RunReport(msgspec.Struct, frozen=True, kw_only=True):
             "wall_seconds": round(self.wall_seconds, 3),
             "assumptions": list(self.assumptions),
             "market_reports": [market.to_json() for market in self.markets],
+            "hour_reports": [hour.to_json() for session in sessions for hour in session.hours],
         }
 
     def lines(self) -> list[str]:
@@ -208,6 +299,7 @@ class RunReport(msgspec.Struct, frozen=True, kw_only=True):
                 f" + inventory {_usdc(parts.inventory)} + fees {_usdc(parts.fees)}"
                 f" + settlement {_usdc(parts.settlement)}"
             ),
+            f"markouts     {markouts_text(self.markouts)}",
             (
                 f"worst case   {_usdc(worst)} of {_usdc(risk.max_market_loss)} USDC in one market,"
                 f" {_usdc(worst_all)} of {_usdc(risk.max_portfolio_exposure)} in all;"
@@ -229,30 +321,17 @@ class RunReport(msgspec.Struct, frozen=True, kw_only=True):
         return lines
 
 
-def report_market(agent: Agent, market: Market) -> MarketReport:
-    """One market of the agent's, as it stands."""
-    account = agent.store.ledger.accounts[market.market_id]
-    uptime = agent.uptimes.get(market.market_id) or Uptime(agent.store.now)
-    return MarketReport(
-        market_id=market.market_id,
-        label=label_of(market),
-        winner=account.winner.name if account.winner is not None else "",
-        buys=account.buys,
-        sells=account.sells,
-        taker_fills=account.taker_fills,
-        bought=account.bought_qty,
-        sold=account.sold_qty,
-        pnl=account.pnl,
-        parts=account.parts(),
-        half_ns_quoted=uptime.half_ns_quoted,
-        half_ns_without=dict(uptime.half_ns_without),
-    )
-
-
-def report_session(agent: Agent, markets: list[Market], events: int, violations: list[str]) -> SessionReport:
+def report_session(
+    agent: Agent,
+    markets: Sequence[MarketReport],
+    hours: Sequence[HourReport],
+    events: int,
+    violations: list[str],
+) -> SessionReport:
     """Everything one agent did. `violations` are the auditor's; the agent's own are added."""
     return SessionReport(
-        markets=tuple(report_market(agent, market) for market in markets),
+        markets=tuple(sorted(markets, key=lambda market: market.open_ts)),
+        hours=tuple(hours),
         events=events,
         placed=agent.placed,
         cancelled=agent.cancelled,
@@ -282,6 +361,46 @@ def sum_parts(parts: list[PnlParts]) -> PnlParts:
         fees=Money(sum(p.fees for p in parts)),
         settlement=Money(sum(p.settlement for p in parts)),
     )
+
+
+def sum_markouts(reports: Iterable[MarketReport]) -> tuple[Markout, ...]:
+    """The markouts of several markets as one, by horizon."""
+    sums: dict[int, Markout] = {}
+    for report in reports:
+        for one in report.markouts:
+            so_far = sums.get(one.seconds)
+            sums[one.seconds] = one if so_far is None else _both(so_far, one)
+    return tuple(sums.values())
+
+
+def _both(one: Markout, other: Markout) -> Markout:
+    return Markout(
+        seconds=one.seconds,
+        fills=one.fills + other.fills,
+        cut=one.cut + other.cut,
+        qty=one.qty + other.qty,
+        value=Money(one.value + other.value),
+    )
+
+
+def markouts_json(markouts: tuple[Markout, ...]) -> dict[str, dict[str, int]]:
+    """By horizon, in seconds."""
+    return {str(markout.seconds): markout.to_json() for markout in markouts}
+
+
+def markouts_text(markouts: tuple[Markout, ...]) -> str:
+    """In cents a share, e.g. `-0.31 c/share after 1 s, -0.52 after 5 s`."""
+    if not any(markout.fills for markout in markouts):
+        return "no fills"
+    parts = [f"{text_from_micros(m.per_share * 100, decimals=2)} after {m.seconds} s" for m in markouts]
+    cut = max(markout.cut for markout in markouts)
+    note = f"; {cut} fills so late that the market's last mid had to do" if cut else ""
+    return "cents a share: " + ", ".join(parts) + note
+
+
+def hour_text(ts: Nanos) -> str:
+    """E.g. `2026-01-30 09:00`, in UTC."""
+    return f"{datetime.fromtimestamp(ts // SECOND, UTC):%Y-%m-%d %H:%M}"
 
 
 def _parts_json(parts: PnlParts) -> dict[str, int]:

@@ -54,12 +54,13 @@ from turbine_agent.runtime import latch as latch_file
 from turbine_agent.runtime.alerts import Alert, AlertAddresses, AlertCode, Alerts
 from turbine_agent.runtime.cancel_all import Outcome, cancel_everything
 from turbine_agent.runtime.control import ControlServer
-from turbine_agent.runtime.data_folder import DataFolder, Mode
+from turbine_agent.runtime.data_folder import DataFolder
 from turbine_agent.runtime.driver import Observer
 from turbine_agent.runtime.guardian import BEAT_S, Charge, Guard
 from turbine_agent.runtime.lease import take
 from turbine_agent.runtime.live import Ending, LiveRun, Step
 from turbine_agent.runtime.logs import Logger
+from turbine_agent.runtime.mode import Mode
 from turbine_agent.runtime.narrator import Narrator
 from turbine_agent.runtime.paper import NoSigner, PaperVenue, open_desk
 from turbine_agent.runtime.probe_transport import Address, SocketVenue
@@ -237,17 +238,20 @@ def promise(plan: Plan) -> list[str]:
     """What is said before the first order: the mode, and the most that can be lost."""
     risk = plan.settings.risk
     where = f"at {plan.client.base_url}, {plan.settings.markets.series}"
-    lines = [
-        f"LIVE trading {where}: orders are real"
-        if plan.mode is Mode.LIVE
-        else f"PAPER trading {where}: no order leaves",
-        f"the most it can lose: {plain(risk.max_market_loss_usdc)} USDC in a market,"
-        f" {plain(risk.max_portfolio_exposure_usdc)} USDC in all that are not yet paid out,"
-        " whatever fills and whoever wins",
-        f"it stops by itself {plain(risk.hard_drawdown_limit)} USDC below the highest equity, until a person resumes it",
+    market, portfolio = plain(risk.max_market_loss_usdc), plain(risk.max_portfolio_exposure_usdc)
+    what = "LIVE trading" if plan.mode is Mode.LIVE else "PAPER trading, no order leaves,"
+    return [
+        f"{what} {where}",
+        (
+            f"the most it can lose: {market} USDC in a market, {portfolio} USDC in all that are not yet paid"
+            " out, whatever fills and whoever wins"
+        ),
+        (
+            f"it stops {plain(risk.hard_drawdown_limit)} USDC below its highest equity, until a person"
+            " resumes it"
+        ),
         f"journal {plan.journal}",
     ]
-    return lines
 
 
 def crash_step(environ: Mapping[str, str]) -> Step:

@@ -16,7 +16,8 @@ from turbine_agent.research.recordings import Recorder, RecordingWriter
 from turbine_agent.runtime.audit import Auditor
 from turbine_agent.runtime.driver import CommandDigest, Observer, drive
 from turbine_agent.runtime.picture import Painter
-from turbine_agent.runtime.report import RunReport, report_session
+from turbine_agent.runtime.pnl import PnlKeeper
+from turbine_agent.runtime.report import HourReport, MarketReport, RunReport, report_session
 from turbine_agent.runtime.scribe import take_down
 from turbine_agent.runtime.view import Watcher
 from turbine_agent.simulation.exchange import SimulatedExchange, SimulationParams
@@ -56,9 +57,12 @@ def simulate(params: AgentParams, options: SimulateOptions, watch: Watcher | Non
         is_over=lambda: engine.is_finished,
     )
     agent = Agent(params)
-    painter = Painter(agent, watch, markets_total=options.markets, finished=[])
+    markets: list[MarketReport] = []
+    hours: list[HourReport] = []
+    keeper = PnlKeeper(agent, on_market=markets.append, on_hour=hours.append)
+    painter = Painter(agent, keeper, watch, markets_total=options.markets, finished=[])
     auditor = Auditor(agent, engine, scheduler)
-    observers: tuple[Observer, ...] = (painter, auditor)
+    observers: tuple[Observer, ...] = (keeper, painter, auditor)
     digest = CommandDigest()
     source = f"turbine-agent sim --seed {options.seed}"
     with ExitStack() as stack:
@@ -70,9 +74,10 @@ def simulate(params: AgentParams, options: SimulateOptions, watch: Watcher | Non
             scribe.begin(scheduler.now)
         events = drive(agent, world, digest, observers, scribe)
     auditor.close()
+    keeper.close()
     return RunReport(
         seed=options.seed,
-        sessions=(report_session(agent, painter.markets, events, auditor.violations),),
+        sessions=(report_session(agent, markets, hours, events, auditor.violations),),
         limits=params,
         digest=digest.hex(),
         wall_seconds=perf_counter() - began,
