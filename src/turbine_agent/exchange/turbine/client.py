@@ -597,7 +597,10 @@ class TurbineClient:
 
     async def _redeem(self, market_id: MarketId, contract: str) -> None:
         row = await self._claim_row(contract)
-        if row is None or not row.winning_qty:
+        if row is None:
+            return  # The core asks again.
+        if not row.winning_qty:
+            self._emit(Claimed(ts=self.now(), market_id=market_id, payout=Money(0)))
             return
         wait = self._claim_free_ts - self.now()
         self._claim_free_ts = Nanos(max(self._claim_free_ts, self.now()) + CLAIM_SPACING_S * SECOND)
