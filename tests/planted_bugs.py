@@ -748,6 +748,70 @@ BUGS = (
         "",
         "tests/property/test_ledger.py",
     ),
+    # -- the adapter, on the served exchange -----------------------------------------------------------------
+    Bug(
+        "book-of-an-unfollowed-market-unread",
+        "exchange/turbine/client.py",
+        "if not self._is_followed(market_id, which) and self._is_fed:",
+        "if self._is_followed(market_id, which) and self._is_fed:",
+        "tests/conformance/test_conformance.py::test_the_venue_keeps_the_promise_on_the_card[served-C37-1]",
+    ),
+    Bug(
+        "own-orders-left-in-the-book",
+        "exchange/turbine/session.py",
+        "if order_hash is None or not own.is_own(order_hash):",
+        "if order_hash is None or order_hash:",
+        "tests/conformance/test_conformance.py::test_the_venue_keeps_the_promise_on_the_card[served-C31-1]",
+    ),
+    Bug(
+        "followed-twice-answered-once",
+        "exchange/turbine/session.py",
+        "        for book in self._markets[market_id].books.values():\n            book.is_wanted = True\n",
+        "",
+        "tests/conformance/test_conformance.py::test_the_venue_keeps_the_promise_on_the_card[served-C34-1]",
+    ),
+    Bug(
+        "claim-of-nothing-unanswered",
+        "exchange/turbine/client.py",
+        "            self._emit(Claimed(ts=self.now(), market_id=market_id, payout=Money(0)))\n",
+        "",
+        "tests/conformance/test_conformance.py::test_the_venue_keeps_the_promise_on_the_card[served-C28-1]",
+    ),
+    Bug(
+        "old-list-brings-a-cancelled-order-back",
+        "exchange/turbine/fills.py",
+        "if row.status is wire.OrderStatus.OPEN and asked_ts >= order.over_ts:",
+        "if row.status is wire.OrderStatus.OPEN:",
+        "tests/conformance/test_conformance.py::test_the_venue_keeps_the_promise_on_the_card[served-C41-1]",
+    ),
+    Bug(
+        "cancelled-order-told-to-have-expired",
+        "exchange/turbine/fills.py",
+        "is_expired = ts >= order.terms.expires_ts and not order.was_cancelled",
+        "is_expired = ts >= order.terms.expires_ts",
+        "tests/conformance/test_conformance.py::test_the_venue_keeps_the_promise_on_the_card[served-C41-1]",
+    ),
+    Bug(
+        "adapter-says-a-question-left-when-it-was-answered",
+        "exchange/turbine/client.py",
+        "self.tracker.on_open_orders(rows, asked_ts, self.now())",
+        "self.tracker.on_open_orders(rows, self.now(), self.now())",
+        "tests/conformance/test_conformance.py::test_the_venue_keeps_the_promise_on_the_card[served-C41-1]",
+    ),
+    Bug(
+        "taker-called-maker",
+        "exchange/turbine/fills.py",
+        "        is_taker = price != order.terms.price or order.took\n",
+        "        is_taker = price != order.terms.price\n",
+        "tests/conformance/test_conformance.py::test_the_venue_keeps_the_promise_on_the_card[served-C25-1]",
+    ),
+    Bug(
+        "failed-trade-taken-for-settled",
+        "exchange/turbine/fills.py",
+        "self._end(self._still_pending(execution), Fate.FAILED, ts, events)",
+        "self._end(self._still_pending(execution), Fate.SETTLED, ts, events)",
+        "tests/conformance/test_conformance.py::test_the_venue_keeps_the_promise_on_the_card[served-C24-1]",
+    ),
 )
 
 

@@ -1,8 +1,8 @@
 """The venues that the cards are played on.
 
 Others do exactly what the scene says, at the exchange's own clock; commands and events travel with the usual
-latencies, drawn from the seed. A third bench, the served exchange through the real adapter, needs no more
-than these two: something that makes a venue out of a scene and submits the deeds of other people to it.
+latencies, drawn from the seed. A bench is something that makes a venue out of a scene and submits the deeds
+of other people to it; what may differ from venue to venue it says with its `Manners`.
 """
 
 from __future__ import annotations
@@ -11,13 +11,16 @@ from collections.abc import Callable, Mapping
 from decimal import Decimal
 from types import MappingProxyType
 
-from tests.conformance.floor import Bench, Deed, Scene
+from tests.conformance.floor import Bench, Deed, Manners, Scene
+from tests.conformance.served import ServedStage
 
 from turbine_agent.exchange.adapter import Venue
 from turbine_agent.model.events import BookDelta, BookSnapshot, TradePrinted
 from turbine_agent.model.ids import MarketId, OrderId
 from turbine_agent.model.markets import Market, Outcome
+from turbine_agent.model.orders import digest_order_id
 from turbine_agent.model.units import MICROS, SECOND, Money, Nanos, Price, Qty, nanos_from_seconds
+from turbine_agent.runtime.serve import ExchangeServer
 from turbine_agent.simulation.exchange import SimulatedExchange, SimulationParams, market_id_of
 from turbine_agent.simulation.fees import NotionalFee
 from turbine_agent.simulation.latency import Latency, LatencyParams
@@ -31,28 +34,55 @@ OPEN = Nanos(1_769_904_000 * SECOND)
 """When the first market opens: a quarter of an hour."""
 INTERVAL = Nanos(900 * SECOND)
 LEAD_IN = 5 * SECOND
+BEGIN = Nanos(OPEN - LEAD_IN)
 CASH = Money(1_000 * MICROS)
 
 
 class VirtualStage:
     """A venue in virtual time."""
 
-    answer_s = 1
-    settlement_s = 8
+    identify = staticmethod(digest_order_id)
 
     def __init__(
-        self, engine: Engine, *, seed: int, is_over: Callable[[], bool], start: int = OPEN - LEAD_IN
+        self, engine: Engine, *, seed: int, is_over: Callable[[], bool], start: Nanos = BEGIN
     ) -> None:
-        self.scheduler = Scheduler(Nanos(start))
+        self.scheduler = Scheduler(start)
         self.venue: Venue = World(
             engine, scheduler=self.scheduler, latency=Latency(LatencyParams(), seed), is_over=is_over
         )
+
+    def close(self) -> None:
+        """Nothing of it is outside of this process."""
+
+
+PUSHING = Manners(
+    answer_s=1,
+    told_s=2,
+    settlement_s=8,
+    asks_every_s=None,
+    speaks_unasked=False,
+    keeps_order=True,
+    gives_reasons=True,
+)
+"""Of a venue that tells everything by itself, once, in order and with its reason."""
+
+ASKED = Manners(
+    answer_s=2,
+    told_s=5,
+    settlement_s=24,
+    asks_every_s=2,
+    speaks_unasked=True,
+    keeps_order=False,
+    gives_reasons=False,
+)
+"""Of an adapter to an exchange that tells nobody of his orders unless he asks."""
 
 
 class SimulatedBench:
     """The simulated exchange, its population switched off: other people are what the scene says."""
 
     name = "simulated"
+    manners = PUSHING
     cannot: Mapping[str, str] = MappingProxyType({})
 
     def open(self, scene: Scene, seed: int) -> VirtualStage:
@@ -61,39 +91,15 @@ class SimulatedBench:
             exchange.accounts.open(who, cash=Money(0), may_overdraw=True)
         stage = VirtualStage(exchange, seed=seed, is_over=lambda: exchange.is_finished)
         for number, deed in enumerate(scene.deeds):
-            self._schedule(stage.scheduler, exchange, deed, OrderId(f"theirs-{number}"))
+            _schedule(stage.scheduler, lambda _: exchange, deed, OrderId(f"theirs-{number}"))
         return stage
-
-    def _schedule(
-        self, scheduler: Scheduler, exchange: SimulatedExchange, deed: Deed, order_id: OrderId
-    ) -> None:
-        market = _market(deed.market)
-
-        def submit() -> None:
-            refusal = exchange.submit(
-                deed.who,
-                order_id,
-                market.market_id,
-                deed.outcome,
-                deed.side,
-                deed.price,
-                deed.qty,
-                market.close_ts // SECOND,
-            )
-            assert refusal is None, f"the scene's own order was refused: {refusal}"
-
-        def withdraw() -> None:
-            exchange.withdraw(deed.who, order_id, market.market_id, deed.outcome)
-
-        scheduler.at(_instant(deed.at), submit)
-        if deed.until is not None:
-            scheduler.at(_instant(deed.until), withdraw)
 
 
 class RecordedBench:
     """The recorded exchange, on a recording made of the scene: what it would have looked like without us."""
 
     name = "recorded"
+    manners = PUSHING
     cannot: Mapping[str, str] = MappingProxyType(
         {
             "C19": "a recorded book does not react to us: what we take is still displayed to the others",
@@ -111,7 +117,29 @@ class RecordedBench:
         )
 
 
-BENCHES: tuple[Bench, ...] = (SimulatedBench(), RecordedBench())
+class ServedBench:
+    """Turbine's protocol, spoken by the adapter and understood by the served exchange."""
+
+    name = "served"
+    manners = ASKED
+    cannot: Mapping[str, str] = MappingProxyType({})
+
+    def open(self, scene: Scene, seed: int) -> ServedStage:
+        def prepare(server: ExchangeServer) -> None:
+            def entrance(market_id: MarketId) -> SimulatedExchange:
+                exchange = server.exchange.markets[market_id].exchange
+                assert exchange is not None, "it is not one of the old markets"
+                return exchange
+
+            for who in dict.fromkeys(deed.who for deed in scene.deeds):
+                server.exchange.accounts.open(who, cash=Money(0), may_overdraw=True)
+            for number, deed in enumerate(scene.deeds):
+                _schedule(server.scheduler, entrance, deed, OrderId(f"theirs-{number}"))
+
+        return ServedStage(scene.markets, seed, BEGIN, prepare=prepare)
+
+
+BENCHES: tuple[Bench, ...] = (SimulatedBench(), RecordedBench(), ServedBench())
 
 
 def _market(number: int) -> Market:
@@ -122,6 +150,33 @@ def _market(number: int) -> Market:
         open_ts=open_ts,
         close_ts=Nanos(open_ts + INTERVAL),
     )
+
+
+def _schedule(
+    scheduler: Scheduler, entrance: Callable[[MarketId], SimulatedExchange], deed: Deed, order_id: OrderId
+) -> None:
+    """Have a deed done at its instant. `entrance`: where orders for a market are handed in by then."""
+    market = _market(deed.market)
+
+    def submit() -> None:
+        refusal = entrance(market.market_id).submit(
+            deed.who,
+            order_id,
+            market.market_id,
+            deed.outcome,
+            deed.side,
+            deed.price,
+            deed.qty,
+            market.close_ts // SECOND,
+        )
+        assert refusal is None, f"the scene's own order was refused: {refusal}"
+
+    def withdraw() -> None:
+        entrance(market.market_id).withdraw(deed.who, order_id, market.market_id, deed.outcome)
+
+    scheduler.at(_instant(deed.at), submit)
+    if deed.until is not None:
+        scheduler.at(_instant(deed.until), withdraw)
 
 
 def _instant(at: Decimal) -> int:

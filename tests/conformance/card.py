@@ -63,9 +63,13 @@ def card(
 
 def play(card: Card, bench: Bench, seed: int) -> Floor:
     """Play a card to its end and hold the whole conversation to every law. AssertionError: it is broken."""
-    floor = Floor(bench.open(card.scene, seed))
-    card.script(floor)
-    finish(floor, card.scene)
+    stage = bench.open(card.scene, seed)
+    try:
+        floor = Floor(stage, bench.manners)
+        card.script(floor)
+        finish(floor, card.scene)
+    finally:
+        stage.close()
     breaches = judge(floor)
     assert not breaches, "\n".join(breaches)
     return floor

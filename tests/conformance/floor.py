@@ -13,7 +13,7 @@ integers here.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from itertools import count
 from typing import Protocol, TypeVar
@@ -35,6 +35,8 @@ from turbine_agent.model.events import (
     AnyEvent,
     BalanceRead,
     BookSnapshot,
+    CancelReason,
+    CancelUnknown,
     Event,
     MarketOpened,
     MarketResolved,
@@ -49,8 +51,9 @@ from turbine_agent.model.events import (
 )
 from turbine_agent.model.ids import MarketId, OrderId
 from turbine_agent.model.markets import Market, Outcome, Side
-from turbine_agent.model.orders import OpenOrder, OrderTerms, digest_order_id
+from turbine_agent.model.orders import Identify, OpenOrder, OrderTerms
 from turbine_agent.model.units import (
+    SECOND,
     Money,
     Nanos,
     Price,
@@ -63,6 +66,7 @@ YES, NO = Outcome.YES, Outcome.NO
 BUY, SELL = Side.BUY, Side.SELL
 
 E = TypeVar("E", bound=Event)
+T = TypeVar("T", str, int)
 
 
 # -- what others do ----------------------------------------------------------------------------------------
@@ -117,6 +121,29 @@ class Scene(msgspec.Struct, frozen=True, kw_only=True):
     """How many, one after the other."""
 
 
+class Manners(msgspec.Struct, frozen=True, kw_only=True):
+    """How a kind of venue speaks, where the contract leaves it open. In all else they are alike."""
+
+    answer_s: int
+    """Within so many seconds every request is answered, and what came of it at once is told."""
+    told_s: int
+    """Within so many seconds it is told what became of an order later."""
+    settlement_s: int
+    """Within so many seconds every fill is settled or reversed, and every claim answered."""
+    asks_every_s: int | None
+    """The venue finds out what became of orders when it is asked for the open ones, so the floor asks every
+    so many seconds, as the agent does. None: it is told by itself.
+    """
+    speaks_unasked: bool
+    """It reads for itself what nobody has asked for, and says what it found; and it tells an end again to
+    whoever had to hear CancelUnknown after it. Else there is one answer to each question, and one end.
+    """
+    keeps_order: bool
+    """What was sent first arrives first."""
+    gives_reasons: bool
+    """It knows why an order was cancelled unasked; else the reason is UNKNOWN."""
+
+
 class Stage(Protocol):
     """A fresh venue on which a scene is about to happen."""
 
@@ -124,13 +151,12 @@ class Stage(Protocol):
     def venue(self) -> Venue: ...
 
     @property
-    def answer_s(self) -> int:
-        """Within so many seconds every request is answered and every push has come."""
+    def identify(self) -> Identify:
+        """How orders are named here before they are sent."""
         ...
 
-    @property
-    def settlement_s(self) -> int:
-        """Within so many seconds every fill is settled or reversed, and every claim answered."""
+    def close(self) -> None:
+        """Nobody will ask for anything more."""
         ...
 
 
@@ -139,6 +165,9 @@ class Bench(Protocol):
 
     @property
     def name(self) -> str: ...
+
+    @property
+    def manners(self) -> Manners: ...
 
     @property
     def cannot(self) -> Mapping[str, str]:
@@ -156,9 +185,11 @@ class Bench(Protocol):
 class Floor:
     """A conversation with a venue, from its first event on. Ends nothing by itself."""
 
-    def __init__(self, stage: Stage) -> None:
-        self.stage = stage
+    def __init__(self, stage: Stage, manners: Manners) -> None:
+        self.manners = manners
         self.venue = stage.venue
+        self._identify = stage.identify
+        self._asked_ts = Nanos(0)
         self.events: list[AnyEvent] = []
         self.commands: list[tuple[int, AnyCommand]] = []
         """Each command, and how many events had been heard when it was given."""
@@ -199,7 +230,7 @@ class Floor:
             nonce=next(self._nonces),
             expires_s=self.now // nanos_from_seconds(1) + life_s,
         )
-        order_id = digest_order_id(terms)
+        order_id = self._identify(terms)
         self.terms[order_id] = terms
         self.do(PlaceOrder(order_id=order_id, terms=terms))
         return order_id
@@ -230,11 +261,20 @@ class Floor:
 
     def hear_answers(self) -> None:
         """Listen until all that was sent so far must have been answered."""
-        self.wait(self.stage.answer_s)
+        self.wait(self.manners.answer_s)
+
+    def hear_arrivals(self) -> None:
+        """Listen until what was sent arrives before what is sent next; where it does anyway, not at all."""
+        if not self.manners.keeps_order:
+            self.hear_answers()
+
+    def hear_news(self) -> None:
+        """Listen until it must have been told what became of every order so far."""
+        self.wait(self.manners.told_s)
 
     def hear_settlements(self) -> None:
         """Listen until all that was matched or claimed so far must have been settled or credited."""
-        self.wait(self.stage.settlement_s)
+        self.wait(self.manners.settlement_s)
 
     def hear_first(self, kind: type[E]) -> E:
         """Listen until there has been an event of a kind; the first of them."""
@@ -260,21 +300,28 @@ class Floor:
     def hear_the_end(self) -> None:
         """Listen until the venue's time is over."""
         while (event := self.venue.next_event()) is not None:
-            self.events.append(event)
+            self._hear(event)
 
     def _next(self) -> AnyEvent:
         event = self.venue.next_event()
         assert event is not None, "the venue's time is over"
-        self.events.append(event)
+        self._hear(event)
         return event
+
+    def _hear(self, event: AnyEvent) -> None:
+        self.events.append(event)
+        every_s = self.manners.asks_every_s
+        if every_s is not None and self.now >= self._asked_ts + every_s * SECOND:
+            self._asked_ts = self.now
+            self.do(ReadOpenOrders())
 
     # -- asking --------------------------------------------------------------------------------------------
 
     def open_orders(self) -> dict[OrderId, OpenOrder]:
         """What the venue lists as open, by id."""
-        mark = self.mark()
+        mark, asked_ts = self.mark(), self.now
         self.do(ReadOpenOrders())
-        while not (answers := self.heard(OpenOrdersRead, since=mark)):
+        while not (answers := [e for e in self.heard(OpenOrdersRead, since=mark) if e.asked_ts >= asked_ts]):
             self._next()
         return {order.order_id: order for order in answers[0].orders}
 
@@ -293,11 +340,23 @@ class Floor:
         market_id = (market or self.market).market_id
         mark = self.mark()
         self.do(ReadBook(market_id=market_id, outcome=outcome))
-        while True:
-            for event in self.heard(BookSnapshot, since=mark):
-                if (event.market_id, event.outcome) == (market_id, outcome):
-                    return event
-            self._next()
+        self.hear_answers()
+        books = self.heard(BookSnapshot, since=mark)
+        reads = [book for book in books if (book.market_id, book.outcome) == (market_id, outcome)]
+        assert reads, f"nothing was read of book {outcome.name}"
+        return reads[-1]
+
+    def valued(self, held: Mapping[MarketId, tuple[int, int]]) -> dict[MarketId, tuple[int, int]]:
+        """Without the tokens that have lost: whether a claim takes them away, too, is not promised."""
+        worth = {market_id: list(tokens) for market_id, tokens in held.items()}
+        for event in self.heard(MarketResolved):
+            if event.market_id in worth:
+                worth[event.market_id][event.winner.other] = 0
+        return {market_id: (yes, no) for market_id, (yes, no) in worth.items() if yes or no}
+
+    def in_order(self, things: Iterable[T]) -> list[T]:
+        """Things that lie as they were sent; sorted, where that is not how they arrive."""
+        return list(things) if self.manners.keeps_order else sorted(things)
 
     # -- looking back --------------------------------------------------------------------------------------
 
@@ -310,11 +369,32 @@ class Floor:
         return [event for event in self.events[since:] if isinstance(event, kind)]
 
     def fate(self, order_id: OrderId) -> Counter[type[Event]]:
-        """What was said of an order, settlements left out. In which order it came is not promised."""
-        ends = (OrderAccepted, OrderRejected, OrderFilled, OrderCancelled, OrderExpired)
-        return Counter(
-            type(event) for event in self.events if isinstance(event, ends) and event.order_id == order_id
-        )
+        """What was said of an order, settlements left out. In which order it came is not promised.
+
+        An end that was told again to whoever had to hear CancelUnknown counts once.
+        """
+        said: Counter[type[Event]] = Counter()
+        is_doubted = False
+        for event in self.events:
+            if getattr(event, "order_id", None) != order_id:
+                continue
+            if isinstance(event, CancelUnknown):
+                is_doubted = True
+            elif isinstance(event, (OrderCancelled, OrderExpired)):
+                is_repeated = self.manners.speaks_unasked and is_doubted and said[type(event)] > 0
+                said[type(event)] += not is_repeated
+                is_doubted = False
+            elif isinstance(event, (OrderAccepted, OrderRejected, OrderFilled)):
+                said[type(event)] += 1
+        return said
+
+    def why_gone(self) -> set[CancelReason]:
+        """For which reasons orders were cancelled."""
+        return {event.reason for event in self.heard(OrderCancelled)}
+
+    def known_reasons(self, reason: CancelReason) -> set[CancelReason]:
+        """What is said where an order is cancelled by somebody else, for this reason."""
+        return {reason if self.manners.gives_reasons else CancelReason.UNKNOWN}
 
     def fills(self, order_id: OrderId) -> list[OrderFilled]:
         return [event for event in self.heard(OrderFilled) if event.order_id == order_id]

@@ -9,10 +9,13 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from itertools import pairwise
+from typing import TypeVar
 
 from tests.conformance.floor import Floor
 
 from turbine_agent.model.commands import (
+    CancelOrder,
+    Command,
     PlaceOrder,
     ReadBook,
     ReadOpenOrders,
@@ -25,6 +28,7 @@ from turbine_agent.model.events import (
     BalanceRead,
     BookDelta,
     BookSnapshot,
+    CancelUnknown,
     Claimed,
     FeedConnected,
     FeedHeartbeat,
@@ -46,13 +50,28 @@ from turbine_agent.model.events import (
 from turbine_agent.model.ids import MarketId, OrderId
 from turbine_agent.model.markets import Outcome, Side
 from turbine_agent.model.orders import SettlementStatus
-from turbine_agent.model.units import SECOND, notional
+from turbine_agent.model.units import SECOND, Nanos, nanos_from_seconds, notional
+from turbine_agent.runtime.settings import LoopSettings
 
-Answer = OpenOrdersRead | PositionsRead | BalanceRead
+Question = type[ReadOpenOrders | ReadPositions]
+Answer = type[OpenOrdersRead | PositionsRead | BalanceRead]
+C = TypeVar("C", bound=Command)
 Law = Callable[[Floor], Iterator[str]]
 
 SILENCE_MAX = 2 * SECOND
 """The adapter keeps liveness observable by pinging every one or two seconds."""
+
+LATE_FILL_MAX = nanos_from_seconds(LoopSettings().late_fill_s)
+"""For so long the core counts an order that has left the book as if it could still be filled."""
+
+DEPARTURE_MAX = SECOND
+"""So long after a command a question leaves, at the latest."""
+
+QUESTIONS: tuple[tuple[Question, Answer], ...] = (
+    (ReadOpenOrders, OpenOrdersRead),
+    (ReadPositions, PositionsRead),
+    (ReadPositions, BalanceRead),
+)
 
 
 def time_never_goes_back(floor: Floor) -> Iterator[str]:
@@ -80,31 +99,72 @@ def every_placement_ends_in_one_answer(floor: Floor) -> Iterator[str]:
             yield f"{order_id} was sent {sent[order_id]} times and answered {answers[order_id]} times"
 
 
+def every_cancel_is_answered(floor: Floor) -> Iterator[str]:
+    """In time, by what became of the order or by the word that this is not known."""
+    ends = (OrderCancelled, OrderExpired, OrderFilled, CancelUnknown)
+    for ts, command in _given(floor, CancelOrder):
+        due = ts + floor.manners.answer_s * SECOND
+        told = (e for e in floor.events if isinstance(e, ends) and e.order_id == command.order_id)
+        if due <= floor.now and not any(ts < event.ts <= due for event in told):
+            yield f"the cancel of {command.order_id} at {ts} is not answered until {due}"
+
+
 def every_question_is_answered(floor: Floor) -> Iterator[str]:
-    asked = Counter(type(command) for _, command in floor.commands)
-    for question, answer in (
-        (ReadOpenOrders, OpenOrdersRead),
-        (ReadPositions, PositionsRead),
-        (ReadPositions, BalanceRead),
-    ):
-        if asked[question] != len(floor.heard(answer)):
-            yield f"{asked[question]} x {question.__name__}, {len(floor.heard(answer))} x {answer.__name__}"
-    snapshots = asked[ReadBook] + 2 * asked[Subscribe]
-    if len(floor.heard(BookSnapshot)) < snapshots:
-        yield f"{len(floor.heard(BookSnapshot))} snapshots where at least {snapshots} were asked for"
+    """In time, each by an answer of its own; only who speaks unasked may give more."""
+    for question, kind in QUESTIONS:
+        asked, answers = _asked(floor, question), sorted(floor.heard(kind), key=lambda a: a.asked_ts)
+        if not floor.manners.speaks_unasked and len(asked) != len(answers):
+            yield f"{len(asked)} x {question.__name__}, {len(answers)} x {kind.__name__}"
+        for ts in asked:
+            due = ts + floor.manners.answer_s * SECOND
+            fit = (a for a in answers if ts <= a.asked_ts < ts + DEPARTURE_MAX and a.ts <= due)
+            answer = next(fit, None)
+            if answer is not None:
+                answers.remove(answer)
+            elif due <= floor.now:
+                yield f"{question.__name__} at {ts} has no answer of its own until {due}"
+
+
+def every_book_that_is_asked_for_is_told(floor: Floor) -> Iterator[str]:
+    """After each question by a snapshot; after each subscription that stands by one of both books."""
+    snapshots = floor.heard(BookSnapshot)
+    wanted = [(ts, c.market_id, c.outcome) for ts, c in _given(floor, ReadBook)]
+    for ts, command in _given(floor, Subscribe):
+        market_id, due = command.market_id, ts + floor.manners.answer_s * SECOND
+        undone = Unsubscribe(market_id=market_id)
+        place = next(index for index, (_, given) in enumerate(floor.commands) if given is command)
+        ends = [floor.events[heard - 1].ts for heard, c in floor.commands[place:] if c == undone]
+        ends += [event.ts for event in floor.heard(MarketClosed) if event.market_id == market_id]
+        if all(end > due for end in ends):
+            wanted += [(ts, market_id, outcome) for outcome in Outcome]
+    if not floor.manners.speaks_unasked and len(snapshots) < len(wanted):
+        yield f"{len(snapshots)} snapshots where at least {len(wanted)} were asked for"
+    for ts, market_id, outcome in wanted:
+        due = ts + floor.manners.answer_s * SECOND
+        told = (s for s in snapshots if (s.market_id, s.outcome) == (market_id, outcome))
+        if due <= floor.now and not any(ts < snapshot.ts <= due for snapshot in told):
+            yield f"book {outcome.name} of {market_id} was asked for at {ts} and not told until {due}"
 
 
 def an_answer_says_when_the_question_left(floor: Floor) -> Iterator[str]:
-    for question, answer in (
-        (ReadOpenOrders, OpenOrdersRead),
-        (ReadPositions, PositionsRead),
-        (ReadPositions, BalanceRead),
-    ):
-        left = [floor.events[heard - 1].ts for heard, command in floor.commands if type(command) is question]
-        answers = [event for event in floor.events if isinstance(event, Answer) and type(event) is answer]
-        for ts, event in zip(left, answers, strict=False):
-            if not ts <= event.asked_ts <= event.ts:
-                yield f"asked at {ts}, answered by {event}"
+    for question, kind in QUESTIONS:
+        answers = floor.heard(kind)
+        for answer in answers:
+            if answer.asked_ts > answer.ts:
+                yield f"{answer} came before it was asked for"
+        if not floor.manners.speaks_unasked:
+            for ts, answer in zip(_asked(floor, question), answers, strict=False):
+                if not ts <= answer.asked_ts:
+                    yield f"asked at {ts}, answered by {answer}"
+
+
+def _given(floor: Floor, kind: type[C]) -> list[tuple[Nanos, C]]:
+    """All commands of a kind, each with the instant at which it was given."""
+    return [(floor.events[heard - 1].ts, c) for heard, c in floor.commands if isinstance(c, kind)]
+
+
+def _asked(floor: Floor, question: Question) -> list[Nanos]:
+    return [ts for ts, _ in _given(floor, question)]
 
 
 def an_order_fills_within_its_terms(floor: Floor) -> Iterator[str]:
@@ -119,7 +179,7 @@ def an_order_fills_within_its_terms(floor: Floor) -> Iterator[str]:
             yield f"{fill} makes {total[fill.order_id]} of {terms.qty}"
         if fill.price > terms.price if terms.side is Side.BUY else fill.price < terms.price:
             yield f"{fill} is worse than {terms.price}"
-        if fill.ts >= terms.expires_ts + 2 * SECOND:
+        if fill.ts >= terms.expires_ts + floor.manners.told_s * SECOND:
             yield f"{fill} comes after its order's end at {terms.expires_ts}"
 
 
@@ -132,6 +192,15 @@ def an_order_ends_once(floor: Floor) -> Iterator[str]:
             yield f"{order_id} ended {ends} times: {dict(told)}, {filled}"
         if told[OrderRejected] and not told[OrderAccepted] and sum(told.values()) > 1:
             yield f"{order_id} was refused, and yet: {dict(told)}"
+
+
+def a_late_fill_comes_while_the_core_reckons_with_it(floor: Floor) -> Iterator[str]:
+    for order_id in floor.terms:
+        ends = (OrderCancelled, OrderExpired)
+        over = [e.ts for e in floor.events if isinstance(e, ends) and e.order_id == order_id]
+        for fill in floor.fills(order_id):
+            if over and fill.ts > over[0] + LATE_FILL_MAX:
+                yield f"{fill} comes {(fill.ts - over[0]) / SECOND} s after its order's end"
 
 
 def the_list_of_open_orders_is_true(floor: Floor) -> Iterator[str]:
@@ -179,7 +248,9 @@ def every_fill_has_an_id_and_is_settled_or_reversed_once(floor: Floor) -> Iterat
 
 
 def money_and_tokens_are_what_the_settled_fills_made_of_them(floor: Floor) -> Iterator[str]:
-    """A twin of the account, kept from what was said, against what the venue says at the end."""
+    """A twin of the account, kept from what was said, against what the venue says at the end: cash, and the
+    tokens that are or may become worth something.
+    """
     cash = int(floor.initial_cash)
     tokens: defaultdict[MarketId, list[int]] = defaultdict(lambda: [0, 0])
     fills = {(fill.order_id, fill.fill_id): fill for fill in floor.heard(OrderFilled)}
@@ -210,8 +281,8 @@ def money_and_tokens_are_what_the_settled_fills_made_of_them(floor: Floor) -> It
                 tokens[event.market_id] = [0, 0]
             cash += event.payout
     last_held, last_cash = floor.heard(PositionsRead)[-1], floor.heard(BalanceRead)[-1]
-    listed = {line.market_id: [int(line.yes), int(line.no)] for line in last_held.holdings}
-    if listed != {market_id: held for market_id, held in tokens.items() if any(held)}:
+    listed = floor.valued({line.market_id: (line.yes, line.no) for line in last_held.holdings})
+    if listed != floor.valued({market_id: (yes, no) for market_id, (yes, no) in tokens.items()}):
         yield f"tokens {listed}, by what was settled {dict(tokens)}"
     if last_cash.cash != cash:
         yield f"cash {last_cash.cash}, by what was settled {cash}"
@@ -310,10 +381,13 @@ LAWS: tuple[Law, ...] = (
     time_never_goes_back,
     the_feed_is_up_first_and_its_heart_beats,
     every_placement_ends_in_one_answer,
+    every_cancel_is_answered,
     every_question_is_answered,
+    every_book_that_is_asked_for_is_told,
     an_answer_says_when_the_question_left,
     an_order_fills_within_its_terms,
     an_order_ends_once,
+    a_late_fill_comes_while_the_core_reckons_with_it,
     the_list_of_open_orders_is_true,
     every_fill_has_an_id_and_is_settled_or_reversed_once,
     money_and_tokens_are_what_the_settled_fills_made_of_them,

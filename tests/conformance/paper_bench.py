@@ -11,7 +11,7 @@ from collections.abc import Coroutine, Mapping
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-from tests.conformance.benches import BENCHES, CASH, SimulatedBench
+from tests.conformance.benches import BENCHES, CASH, PUSHING, SimulatedBench
 from tests.conformance.floor import Bench, Scene, Stage
 
 from turbine_agent.exchange.adapter import Venue
@@ -29,6 +29,7 @@ class PaperBench:
     """A paper desk beside the simulated exchange, on which only others trade."""
 
     name = "paper"
+    manners = PUSHING
     cannot: Mapping[str, str] = MappingProxyType(
         {
             "C19": "the real book does not react to us: what we take is still displayed to the others",
@@ -46,10 +47,9 @@ ALL_BENCHES: tuple[Bench, ...] = (*BENCHES, PaperBench())
 class PaperStage:
     """A paper venue in virtual time."""
 
-    answer_s = 1
-    settlement_s = 8
-
     def __init__(self, others: Stage, desk: PaperDesk) -> None:
+        self.identify = others.identify
+        self.close = others.close
         self.venue: Venue = _Asked(PaperVenue(_AllSeen(others.venue), desk))
 
 

@@ -13,7 +13,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from random import Random
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
 from tests.e2e.virtual_loop import VirtualLoop
@@ -275,21 +275,29 @@ class Crowd:
         entry.exchange.withdraw(who, OrderId(name), entry.market_id, Outcome.YES)
 
 
+class Line(NamedTuple):
+    """Both ends of a connection that has just been made."""
+
+    server: ExchangeServer
+    client: TurbineClient
+    signer: LocalSigner
+    alerts: list[RaiseAlert]
+    """What the client was asked to tell a person."""
+
+
 @asynccontextmanager
-async def wired(
-    params: AgentParams, switches: Switches, *, seed: int, is_filtered: bool, keeps_events: bool = True
-) -> AsyncIterator[Wire]:
-    """A served exchange at the open of its first market, and an agent that has just connected to it."""
+async def connected(switches: Switches, *, seed: int, start: Nanos, is_filtered: bool) -> AsyncIterator[Line]:
+    """A served exchange whose clock begins at `start`, and a client with a key that has just set out."""
     loop = asyncio.get_running_loop()
     began = loop.time()
 
     def elapsed() -> int:
         return int((loop.time() - began) * SECOND)
 
-    server = ExchangeServer(switches, seed, OPEN)
+    server = ExchangeServer(switches, seed, start)
     server.exchange.faults.clear()
     await server.listen(0)
-    server.run_in_real_time(1.0, OPEN, clock=elapsed)
+    server.run_in_real_time(1.0, start, clock=elapsed)
     signer = LocalSigner(wallet_secret(KEY), POLYGON)
     interval = switches.simulation.interval_ns // (60 * SECOND)
     config = ClientConfig(
@@ -302,7 +310,7 @@ async def wired(
     )
 
     def clock() -> Nanos:
-        return Nanos(OPEN + elapsed())
+        return Nanos(start + elapsed())
 
     nobody = msgspec.structs.replace(config, schedules=())
     try:
@@ -312,7 +320,6 @@ async def wired(
             key = wire.api_key(answer.body)
         latency = Latency(LatencyParams(), seed)
         server.travel = latency.order
-        agent = Agent(params, identify=signer.naming.identify)
         alerts: list[RaiseAlert] = []
         client = TurbineClient(
             config,
@@ -323,17 +330,27 @@ async def wired(
             on_alert=alerts.append,
         )
         async with client:
-            rig = Wire(server, client, agent, signer.naming.trader)
-            rig.alerts = alerts
-            rig.start(keeps_events=keeps_events)
-            try:
-                yield rig
-            finally:
-                rig.abandon()
+            yield Line(server, client, signer, alerts)
     finally:
         await server.close()
     if server.failure is not None:
         raise server.failure
+
+
+@asynccontextmanager
+async def wired(
+    params: AgentParams, switches: Switches, *, seed: int, is_filtered: bool, keeps_events: bool = True
+) -> AsyncIterator[Wire]:
+    """A served exchange at the open of its first market, and an agent that has just connected to it."""
+    async with connected(switches, seed=seed, start=OPEN, is_filtered=is_filtered) as line:
+        agent = Agent(params, identify=line.signer.naming.identify)
+        rig = Wire(line.server, line.client, agent, line.signer.naming.trader)
+        rig.alerts = line.alerts
+        rig.start(keeps_events=keeps_events)
+        try:
+            yield rig
+        finally:
+            rig.abandon()
 
 
 def play(script: Callable[[], Awaitable[None]], *, limit_s: float) -> None:

@@ -7,7 +7,8 @@ the same for all of them and fits in three lines:
         for command in agent.handle(event):
             venue.execute(command)
 
-What a venue owes the core (the conformance suite checks each of these against every venue):
+What a venue owes the core (the conformance suite checks each of these against every venue, the adapter over
+sockets included; what becomes of a lost connection is checked end to end):
 
 * Events come in the order of `ts`, which never goes back.
 * Books are other people's: our own orders are left out.
@@ -15,14 +16,24 @@ What a venue owes the core (the conformance suite checks each of these against e
   A fill may be reported before the acceptance, and after a cancellation.
 * Every CancelOrder of a working order ends in OrderCancelled, OrderFilled, OrderExpired or CancelUnknown.
   "Not found" is CancelUnknown: it proves nothing.
+* Requests may overtake one another on their way.
+* What becomes of an order (fills, its expiry, its removal) is told without a question, or soon after the next
+  ReadOpenOrders where the exchange tells it only to those who ask. An end is told once, and once more to
+  whoever had to hear CancelUnknown after it. A fill is told at most `late_fill_s` after its order's end.
+* A reason for a cancellation is the true one, or UNKNOWN.
 * Every ReadOpenOrders, every ReadPositions and every ReadBook of a market that was announced is answered, or
-  the connection is reported lost. A question whose answer was lost is asked again by the core.
+  the connection is reported lost. A question whose answer was lost is asked again by the core. There may be
+  more answers than questions.
+* An answer has what was so at some instant between `asked_ts` and `ts`: what was accepted before it was asked
+  for is in it, what was sent after that may be.
+* Subscribe is answered by a snapshot of both books, also of a market that is followed already.
 * A snapshot is never older than the changes that came before it.
 * Each fill has an id that no other fill of that order has, and is settled or reversed exactly once.
 * What happened while the connection was down (fills, settlements, market news) is told soon after it is back:
   within `late_fill_s`, because for so long the core reckons with it. A stream that hangs is reported lost
   within seconds.
-* A payout is told once.
+* A payout is told once. A claim of a market that was announced is answered by it, or by a payout of 0 where
+  there is nothing to be paid, or nothing any more.
 * WakeAt is honoured: TimerFired comes at that instant or later, never earlier.
 """
 

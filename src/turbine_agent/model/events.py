@@ -148,7 +148,9 @@ class CancelUnknown(Event, frozen=True, kw_only=True, gc=False):
 
 
 class OpenOrdersRead(Event, frozen=True, kw_only=True, gc=False):
-    """All our open orders, in all markets. `asked_ts` is when the question left: nothing newer is in it."""
+    """All our open orders, in all markets. `asked_ts` is when the question left: what came of anything sent
+    later may be missing.
+    """
 
     asked_ts: Nanos
     orders: tuple[OpenOrder, ...]

@@ -114,5 +114,5 @@ def two_markets(floor: Floor) -> None:
     floor.do(Claim(market_id=first.market_id))
     floor.hear_settlements()
     held, _ = floor.positions()
-    assert held == {second.market_id: (micros("5"), 0)}
+    assert floor.valued(held) == {second.market_id: (micros("5"), 0)}
     assert [event.payout for event in floor.heard(Claimed)] == [(micros("10"), 0)[winner]]

@@ -45,7 +45,7 @@ def accepted_then_listed(floor: Floor) -> None:
     floor.hear_answers()
     for _ in range(2):
         listed = floor.open_orders()
-        assert list(listed) == ours
+        assert floor.in_order(listed) == floor.in_order(ours)
         assert [line.cum_qty for line in listed.values()] == [0, 0]
         floor.wait(30)
     assert [floor.fate(order_id) for order_id in ours] == [fate(OrderAccepted)] * 2
@@ -146,7 +146,8 @@ def refused_is_nowhere(floor: Floor) -> None:
     for order_id in refused:
         floor.cancel(order_id)
     floor.hear_answers()
-    assert [event.order_id for event in floor.heard(CancelUnknown)] == refused
+    unknown = [event.order_id for event in floor.heard(CancelUnknown)]
+    assert floor.in_order(unknown) == floor.in_order(refused)
     assert [floor.fate(order_id) for order_id in refused] == [fate(OrderRejected)] * 2
 
 
@@ -158,6 +159,7 @@ def refused_is_nowhere(floor: Floor) -> None:
 def cancelled_is_gone(floor: Floor) -> None:
     floor.until("20")
     ours, other = floor.place(BUY, "10", "0.50"), floor.place(BUY, "1", "0.30")
+    floor.hear_arrivals()
     floor.cancel(ours)
     floor.hear_answers()
     assert floor.fate(ours) == fate(OrderAccepted, OrderCancelled)
@@ -184,7 +186,8 @@ def cancel_twice(floor: Floor) -> None:
     floor.hear_answers()
     floor.cancel(twice)
     floor.hear_answers()
-    assert [event.order_id for event in floor.heard(CancelUnknown)] == [twice, filled, never, twice]
+    unknown = [event.order_id for event in floor.heard(CancelUnknown)]
+    assert floor.in_order(unknown) == floor.in_order([twice, filled, never, twice])
     assert floor.fate(twice) == fate(OrderAccepted, OrderCancelled)
     assert floor.fate(filled) == fate(OrderAccepted, OrderFilled)
 
@@ -206,7 +209,7 @@ def cancel_all(floor: Floor) -> None:
         floor.hear_answers()
         floor.do(CancelAll(market_id=NOWHERE.market_id))
         floor.hear_answers()
-        assert list(floor.open_orders()) == ours
+        assert floor.in_order(floor.open_orders()) == floor.in_order(ours)
         floor.do(CancelAll(market_id=scope))
         floor.do(CancelAll(market_id=scope))
         floor.hear_answers()
@@ -234,7 +237,11 @@ def fill_meets_cancel(floor: Floor) -> None:
     "C12",
     "A cancel takes off what is left of an order that was filled in part; the fill stands.",
     scene=Scene(
-        deeds=(deed("30", SELL, "4", "0.50", until="31"), deed("40", SELL, "10", "0.50", until="41"))
+        deeds=(
+            deed("30", SELL, "4", "0.50", until="31"),
+            deed("40", SELL, "10", "0.50", until="41"),
+            deed("60", SELL, "3", "0.49", until="61"),
+        )
     ),
 )
 def cancel_the_rest(floor: Floor) -> None:
@@ -245,6 +252,12 @@ def cancel_the_rest(floor: Floor) -> None:
     floor.until("45")
     assert floor.fate(ours) == fate(OrderAccepted, OrderFilled, OrderCancelled)
     assert floor.filled(ours) == micros("4")
+    at_the_last_moment = floor.place(BUY, "10", "0.49")
+    floor.until("60.01")
+    floor.cancel(at_the_last_moment)
+    floor.hear_news()
+    assert floor.fate(at_the_last_moment) == fate(OrderAccepted, OrderFilled, OrderCancelled)
+    assert floor.filled(at_the_last_moment) == micros("3")
 
 
 @card(
@@ -268,7 +281,7 @@ def expiry(floor: Floor) -> None:
     floor.until("145")
     assert floor.fate(ours) == fate(OrderAccepted, OrderFilled, OrderExpired)
     (expired,) = floor.heard(OrderExpired)
-    assert expires_ts <= expired.ts < expires_ts + 2 * SECOND
+    assert expires_ts <= expired.ts < expires_ts + floor.manners.told_s * SECOND
     assert floor.filled(ours) == micros("2")
     assert floor.open_orders() == {}
     to_the_last = floor.place(BUY, "3", "0.50", life_s=75)
@@ -288,15 +301,16 @@ def self_trade(floor: Floor) -> None:
     met, spared = floor.place(BUY, "10", "0.50"), floor.place(BUY, "10", "0.47")
     floor.hear_answers()
     newer = floor.place(SELL, "14", "0.48")
-    floor.hear_answers()
+    floor.hear_news()
     assert floor.fate(met) == fate(OrderAccepted, OrderCancelled)
-    assert [event.reason for event in floor.heard(OrderCancelled)] == [CancelReason.SELF_TRADE]
+    assert floor.why_gone() == floor.known_reasons(CancelReason.SELF_TRADE)
     assert floor.fate(spared) == fate(OrderAccepted)
     assert [(fill.price, fill.qty) for fill in floor.fills(newer)] == [(micros("0.48"), micros("10"))]
     assert set(floor.open_orders()) == {spared, newer}
     met = floor.place(SELL, "5", "0.40", NO)
+    floor.hear_arrivals()
     newer = floor.place(BUY, "5", "0.40", NO)
-    floor.hear_answers()
+    floor.hear_news()
     assert floor.fate(met) == fate(OrderAccepted, OrderCancelled), "also where nobody else is in the book"
     assert floor.fate(newer) == fate(OrderAccepted)
 
@@ -313,7 +327,7 @@ def close_empties_the_books(floor: Floor) -> None:
     (closed,) = floor.heard(MarketClosed)
     assert floor.market.close_ts <= closed.ts < floor.market.close_ts + 2 * SECOND
     assert [floor.fate(order_id) for order_id in ours] == [fate(OrderAccepted, OrderCancelled)] * 2
-    assert {event.reason for event in floor.heard(OrderCancelled)} == {CancelReason.MARKET_CLOSED}
+    assert floor.why_gone() == floor.known_reasons(CancelReason.MARKET_CLOSED)
     late = floor.place(BUY, "10", "0.40")
     floor.hear_answers()
     assert floor.fate(late) == fate(OrderRejected)

@@ -77,6 +77,7 @@ from turbine_agent.model.commands import (
 from turbine_agent.model.events import (
     AnyEvent,
     BalanceRead,
+    BookSnapshot,
     CancelUnknown,
     Claimed,
     FeedConnected,
@@ -271,7 +272,7 @@ class TurbineClient:
                 self.spawn(self._read_positions())
                 self.spawn(self._read_balance())
             case ReadBook(market_id=market_id, outcome=which):
-                self._for_streams(lambda s, now: s.want_book(now, market_id, which))
+                self._want_book(market_id, which)
             case Subscribe(market_id=market_id):
                 self._for_streams(lambda s, now: s.subscribe(now, market_id))
             case Unsubscribe(market_id=market_id):
@@ -500,6 +501,25 @@ class TurbineClient:
         target += wire.query(chain_id=self.config.chain.chain_id, spender=spender)
         return await self._read(target, wire.balances)
 
+    def _want_book(self, market_id: MarketId, which: Outcome) -> None:
+        """Have a book read: by the stream that follows it, or else by itself."""
+        if not self._is_followed(market_id, which) and self._is_fed:
+            self.spawn(self._read_unfollowed(market_id, which))
+
+    def _is_followed(self, market_id: MarketId, which: Outcome) -> bool:
+        """Whether a stream follows a book; if so, it reads it."""
+        taken: list[bool] = []
+        self._for_streams(lambda s, now: taken.append(s.want_book(now, market_id, which)))
+        return any(taken)
+
+    async def _read_unfollowed(self, market_id: MarketId, which: Outcome) -> None:
+        target = wire.path(constants.ORDERBOOK, market_id=market_id) + wire.query(outcome=int(which))
+        book = await self._read(target, lambda body: wire.order_book(body, market_id))
+        # Followed by now, it is the stream's: that may have told a newer one.
+        if book is not None and self._is_fed and not self._is_followed(market_id, which):
+            bids, asks = self._streams[0].session.levels(book, which)
+            self._emit(BookSnapshot(ts=self.now(), market_id=market_id, outcome=which, bids=bids, asks=asks))
+
     async def _read_book(self, stream: _Stream, market_id: MarketId, which: Outcome) -> None:
         target = wire.path(constants.ORDERBOOK, market_id=market_id) + wire.query(outcome=int(which))
         book = await self._read(target, lambda body: wire.order_book(body, market_id))
@@ -577,7 +597,10 @@ class TurbineClient:
 
     async def _redeem(self, market_id: MarketId, contract: str) -> None:
         row = await self._claim_row(contract)
-        if row is None or not row.winning_qty:
+        if row is None:
+            return  # The core asks again.
+        if not row.winning_qty:
+            self._emit(Claimed(ts=self.now(), market_id=market_id, payout=Money(0)))
             return
         wait = self._claim_free_ts - self.now()
         self._claim_free_ts = Nanos(max(self._claim_free_ts, self.now()) + CLAIM_SPACING_S * SECOND)

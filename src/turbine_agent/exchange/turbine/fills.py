@@ -103,11 +103,13 @@ class OwnOrder:
         "is_lost",
         "is_over",
         "order_id",
+        "over_ts",
         "removed_ts",
         "sent_ts",
         "short_ts",
         "terms",
         "took",
+        "was_cancelled",
     )
 
     def __init__(self, order_id: OrderId, terms: OrderTerms, ts: Nanos) -> None:
@@ -120,6 +122,10 @@ class OwnOrder:
         self.is_acked = False
         self.is_over = False
         """Not on the book any longer, as far as the exchange has said."""
+        self.over_ts = Nanos(0)
+        """When it last said so: a list that was asked for before that may still have the order."""
+        self.was_cancelled = False
+        """At our own request, which has been told: that is its end, however late it is asked about again."""
         self.removed_ts: Nanos | None = None
         """When a cancel was confirmed; the order's last count of fills is still to be read."""
         self.is_lost = False
@@ -323,7 +329,8 @@ class Tracker:
         """The order is off the book, says the answer to a cancel. Its last fills are still to be read."""
         order = self.orders.get(order_id)
         if order is not None:
-            order.removed_ts = ts
+            order.removed_ts = order.over_ts = ts
+            order.was_cancelled = True
             order.doubt_until = Nanos(ts + DOUBT)
 
     def doubted(self, order_id: OrderId, ts: Nanos) -> None:
@@ -399,11 +406,12 @@ class Tracker:
         for row in rows:
             if row.trader != self._trader or row.status is not wire.OrderStatus.OPEN:
                 continue
-            order = self._take_row(row, ts, events)
+            order = self._take_row(row, ts, events, asked_ts=asked_ts)
             if order is not None:
                 order.is_acked = True
                 if order.removed_ts is not None and asked_ts > order.removed_ts:
                     order.removed_ts = None  # The cancel was confirmed and did not happen.
+                    order.was_cancelled = False
                     order.doubt_until = None
             lines.append(
                 OpenOrder(
@@ -423,11 +431,12 @@ class Tracker:
     def on_order(self, row: wire.OrderRow, ts: Nanos) -> list[AnyEvent]:
         """One order was read by its hash."""
         events: list[AnyEvent] = []
-        order = self._take_row(row, ts, events)
+        order = self._take_row(row, ts, events, asked_ts=ts)
         if order is None or order.is_over:
             return events
         if row.status is not wire.OrderStatus.OPEN:
             order.is_over = True
+            order.over_ts = ts
             order.doubt_until = None
         elif order.removed_ts is None:
             order.doubt_until = None
@@ -437,13 +446,14 @@ class Tracker:
         events += self.explain(ts)
         if order.removed_ts is not None:
             return events
-        is_expired = ts >= order.terms.expires_ts
+        is_expired = ts >= order.terms.expires_ts and not order.was_cancelled
         if row.status is wire.OrderStatus.EXPIRED or (
             row.status is wire.OrderStatus.CANCELLED and is_expired
         ):
             events.append(OrderExpired(ts=ts, order_id=order.order_id))
         elif row.status is wire.OrderStatus.CANCELLED:
-            events.append(OrderCancelled(ts=ts, order_id=order.order_id, reason=CancelReason.UNKNOWN))
+            reason = CancelReason.REQUESTED if order.was_cancelled else CancelReason.UNKNOWN
+            events.append(OrderCancelled(ts=ts, order_id=order.order_id, reason=reason))
         return events
 
     def on_no_order(self, exchange_hash: OrderId, ts: Nanos) -> None:
@@ -565,14 +575,18 @@ class Tracker:
 
     # -- inside: orders ------------------------------------------------------------------------------------
 
-    def _take_row(self, row: wire.OrderRow, ts: Nanos, events: list[AnyEvent]) -> OwnOrder | None:
+    def _take_row(
+        self, row: wire.OrderRow, ts: Nanos, events: list[AnyEvent], *, asked_ts: Nanos
+    ) -> OwnOrder | None:
+        """What a row says of its order. `asked_ts`: when it was asked for, at the latest."""
         order = self._by_hash.get(row.order_hash) or self._by_nonce.get(row.nonce)
         if order is None:
             order = self._finished.get(row.order_hash)
             if order is None:
                 return None
-            if row.status is wire.OrderStatus.OPEN:
+            if row.status is wire.OrderStatus.OPEN and asked_ts >= order.over_ts:
                 self._revive(order)
+                order.was_cancelled = False
         terms = order.terms
         if (row.market_id, row.side, row.outcome, row.price, row.qty) != (
             terms.market_id,

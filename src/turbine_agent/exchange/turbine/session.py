@@ -286,11 +286,18 @@ class Session:
         return messages
 
     def subscribe(self, now: Nanos, market_id: MarketId) -> None:
-        """The core wants to follow a market. Asked while the link is down it is void: the core asks again."""
-        if self.link is Link.UP and market_id not in self._markets:
+        """The core wants to follow a market. Asked while the link is down it is void: the core asks again.
+
+        A market that is followed already has its books read anew.
+        """
+        if self.link is not Link.UP:
+            return
+        if market_id not in self._markets:
             self._markets[market_id] = _MarketState(self._outcomes, now)
             self._do(Send(text=wire.subscribe_frame(market_id, self._outcome)))
-            self._fetch_due(now)
+        for book in self._markets[market_id].books.values():
+            book.is_wanted = True
+        self._fetch_due(now)
 
     def unsubscribe(self, market_id: MarketId) -> None:
         """The core has done with a market."""
@@ -298,7 +305,7 @@ class Session:
             self._do(Send(text=wire.unsubscribe_frame(market_id)))
 
     def want_book(self, now: Nanos, market_id: MarketId, outcome: Outcome) -> bool:
-        """The core wants a book read. False if that is not this session's to do."""
+        """The core wants a book read. False if it is not one that this session follows."""
         market = self._markets.get(market_id)
         book = market.books.get(outcome) if market is not None else None
         if book is None:
@@ -316,7 +323,7 @@ class Session:
         book.is_asked = False
         if self._is_stale(now, read, outcome, book):
             return
-        levels = self._levels(read, outcome)
+        levels = self.levels(read, outcome)
         is_merged = self._outcome is None
         if market.frames != book.asked_frames:
             # The stream has spoken since the question left: what it said is newer, or is being asked for.
@@ -342,6 +349,13 @@ class Session:
             market.books[outcome].is_asked = False
             market.books[outcome].is_wanted = True
             market.books[outcome].asked_ts = now
+
+    def levels(self, read: wire.Book, outcome: Outcome) -> Sides:
+        """What a book has besides our own orders."""
+        return (
+            self._side(read, outcome, Side.BUY, read.bids),
+            self._side(read, outcome, Side.SELL, read.asks),
+        )
 
     def tick(self, now: Nanos) -> None:
         """Time has passed."""
@@ -407,7 +421,7 @@ class Session:
             if self._outcome is None:
                 book.is_wanted = True
             elif not self._is_stale(now, read, outcome, book):
-                self._have(now, read.market_id, outcome, self._levels(read, outcome), market.frames)
+                self._have(now, read.market_id, outcome, self.levels(read, outcome), market.frames)
         self._fetch_due(now)
 
     def _fetch_due(self, now: Nanos) -> None:
@@ -433,12 +447,6 @@ class Session:
         if book.stale >= STALE_MAX:
             self._gap(now, read.market_id, f"book {outcome.name} is answered from the past")
         return True
-
-    def _levels(self, read: wire.Book, outcome: Outcome) -> Sides:
-        return (
-            self._side(read, outcome, Side.BUY, read.bids),
-            self._side(read, outcome, Side.SELL, read.asks),
-        )
 
     def _side(
         self, read: wire.Book, outcome: Outcome, side: Side, entries: tuple[wire.Entry, ...]

@@ -550,6 +550,30 @@ def test_whoever_cancels_a_finished_order_is_told_its_end_again() -> None:
     assert isinstance(told, OrderCancelled)
 
 
+def test_a_cancelled_order_is_never_told_to_have_expired() -> None:
+    talk = Talk()
+    order_id = talk.place(1)
+    talk.tracker.removed(order_id, talk.now)
+    talk.tracker.on_order(talk.row(order_id, 0, OrderStatus.CANCELLED), talk.now)
+    talk.now = Nanos(talk.terms[order_id].expires_ts + SECOND)
+    talk.tracker.doubted(order_id, talk.now)
+    (told,) = talk.tracker.on_order(talk.row(order_id, 0, OrderStatus.CANCELLED), talk.now)
+    assert isinstance(told, OrderCancelled)
+    assert told.reason is CancelReason.REQUESTED
+
+
+def test_a_list_asked_for_before_an_order_was_cancelled_does_not_bring_it_back() -> None:
+    talk = Talk()
+    order_id = talk.place(1)
+    open_row, asked_ts = talk.row(order_id), talk.now
+    talk.now = Nanos(talk.now + SECOND)
+    talk.tracker.removed(order_id, talk.now)
+    talk.tracker.on_order(talk.row(order_id, 0, OrderStatus.CANCELLED), talk.now)
+    talk.tracker.on_open_orders((open_row,), asked_ts, talk.now)
+    assert talk.tracker.vanished((), Nanos(talk.now + 1)) == ()
+    assert talk.tracker.on_order(talk.row(order_id, 0, OrderStatus.CANCELLED), talk.now) == []
+
+
 def test_an_order_whose_answer_was_lost_is_accepted_when_its_row_is_found() -> None:
     talk = Talk()
     order_id = talk.place(1, accepted=False)
