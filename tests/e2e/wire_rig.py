@@ -16,6 +16,7 @@ from random import Random
 from typing import Any, Final, TypeVar
 
 import msgspec
+from tests.e2e.proxy import HOST, Proxy
 from tests.e2e.virtual_loop import VirtualLoop
 
 from turbine_agent.core.agent import Agent, AgentState
@@ -277,9 +278,17 @@ class Crowd:
 
 @asynccontextmanager
 async def wired(
-    params: AgentParams, switches: Switches, *, seed: int, is_filtered: bool, keeps_events: bool = True
+    params: AgentParams,
+    switches: Switches,
+    *,
+    seed: int,
+    is_filtered: bool,
+    keeps_events: bool = True,
+    proxy: Proxy | None = None,
 ) -> AsyncIterator[Wire]:
-    """A served exchange at the open of its first market, and an agent that has just connected to it."""
+    """A served exchange at the open of its first market, and an agent that has just connected to it, through
+    the proxy if there is one.
+    """
     loop = asyncio.get_running_loop()
     began = loop.time()
 
@@ -290,11 +299,15 @@ async def wired(
     server.exchange.faults.clear()
     await server.listen(0)
     server.run_in_real_time(1.0, OPEN, clock=elapsed)
+    url = server.url
+    if proxy is not None:
+        await proxy.listen(server.port)
+        url = f"http://{HOST}:{proxy.port}"
     signer = LocalSigner(wallet_secret(KEY), POLYGON)
     interval = switches.simulation.interval_ns // (60 * SECOND)
     config = ClientConfig(
-        base_url=server.url,
-        stream_url=server.url.replace("http", "ws") + STREAM,
+        base_url=url,
+        stream_url=url.replace("http", "ws") + STREAM,
         chain=POLYGON,
         schedules=(("BTC", interval),),
         is_filtered=is_filtered,
@@ -331,6 +344,8 @@ async def wired(
             finally:
                 rig.abandon()
     finally:
+        if proxy is not None:
+            await proxy.close()
         await server.close()
     if server.failure is not None:
         raise server.failure
