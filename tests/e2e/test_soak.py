@@ -31,6 +31,7 @@ NO_WEATHER: Final = {
     "bare-books",
     "upper-case-status",
     "ws-merged",
+    "renamed-fields",
 }
 """Other readings of the protocol: an exchange does not change those within an hour."""
 
@@ -40,7 +41,7 @@ CALM_S: Final = 400
 
 def draw(chance: Random) -> tuple[str, ...]:
     """The faults of the next minute or so: most often one or two, at times none."""
-    kinds = [fault for fault in FAULTS if fault.name not in NO_WEATHER and not fault.usual]
+    kinds = [f for f in FAULTS if f.name not in NO_WEATHER and not f.is_lie and not f.usual]
     drawn = [kinds[int(chance.random() * len(kinds))] for _ in range(int(chance.random() * 4))]
     return tuple(f"{fault.name}={min(1.0, fault.named * 4 * chance.random()):.4f}" for fault in drawn)
 

@@ -16,6 +16,7 @@ from random import Random
 from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
+from tests.e2e.proxy import HOST, Proxy
 from tests.e2e.virtual_loop import VirtualLoop
 
 from turbine_agent.core.agent import Agent, AgentState
@@ -286,8 +287,12 @@ class Line(NamedTuple):
 
 
 @asynccontextmanager
-async def connected(switches: Switches, *, seed: int, start: Nanos, is_filtered: bool) -> AsyncIterator[Line]:
-    """A served exchange whose clock begins at `start`, and a client with a key that has just set out."""
+async def connected(
+    switches: Switches, *, seed: int, start: Nanos, is_filtered: bool, proxy: Proxy | None = None
+) -> AsyncIterator[Line]:
+    """A served exchange whose clock begins at `start`, and a client with a key that has just set out, through
+    the proxy if there is one.
+    """
     loop = asyncio.get_running_loop()
     began = loop.time()
 
@@ -298,11 +303,15 @@ async def connected(switches: Switches, *, seed: int, start: Nanos, is_filtered:
     server.exchange.faults.clear()
     await server.listen(0)
     server.run_in_real_time(1.0, start, clock=elapsed)
+    url = server.url
+    if proxy is not None:
+        await proxy.listen(server.port)
+        url = f"http://{HOST}:{proxy.port}"
     signer = LocalSigner(wallet_secret(KEY), POLYGON)
     interval = switches.simulation.interval_ns // (60 * SECOND)
     config = ClientConfig(
-        base_url=server.url,
-        stream_url=server.url.replace("http", "ws") + STREAM,
+        base_url=url,
+        stream_url=url.replace("http", "ws") + STREAM,
         chain=POLYGON,
         schedules=(("BTC", interval),),
         is_filtered=is_filtered,
@@ -332,6 +341,8 @@ async def connected(switches: Switches, *, seed: int, start: Nanos, is_filtered:
         async with client:
             yield Line(server, client, signer, alerts)
     finally:
+        if proxy is not None:
+            await proxy.close()
         await server.close()
     if server.failure is not None:
         raise server.failure
@@ -339,10 +350,16 @@ async def connected(switches: Switches, *, seed: int, start: Nanos, is_filtered:
 
 @asynccontextmanager
 async def wired(
-    params: AgentParams, switches: Switches, *, seed: int, is_filtered: bool, keeps_events: bool = True
+    params: AgentParams,
+    switches: Switches,
+    *,
+    seed: int,
+    is_filtered: bool,
+    keeps_events: bool = True,
+    proxy: Proxy | None = None,
 ) -> AsyncIterator[Wire]:
     """A served exchange at the open of its first market, and an agent that has just connected to it."""
-    async with connected(switches, seed=seed, start=OPEN, is_filtered=is_filtered) as line:
+    async with connected(switches, seed=seed, start=OPEN, is_filtered=is_filtered, proxy=proxy) as line:
         agent = Agent(params, identify=line.signer.naming.identify)
         rig = Wire(line.server, line.client, agent, line.signer.naming.trader)
         rig.alerts = line.alerts

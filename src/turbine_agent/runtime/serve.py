@@ -298,12 +298,14 @@ class ExchangeServer:
     def _response(self, request: web.Request, answer: Answer) -> web.Response:
         headers = {
             "Content-Type": answer.content_type,
-            "Date": formatdate(self.exchange.now_s, usegmt=True),
+            "Date": formatdate(self.exchange.shown_s, usegmt=True),
             **answer.headers,
         }
         body = answer.body
         if answer.status == web.HTTPNoContent.status_code:
             del headers["Content-Type"]
+        elif "Content-Encoding" in headers:
+            pass  # It is packed already.
         elif len(body) >= GZIP_MIN and "gzip" in request.headers.get("Accept-Encoding", ""):
             body = gzip.compress(body, compresslevel=1)
             headers["Content-Encoding"] = "gzip"

@@ -164,11 +164,16 @@ class Removal(StrEnum):
 class Witness(Protocol):
     """Somebody who sees what happens to anybody's orders, at the instant at which it happens.
 
-    The served exchange is one. All but `settlement_refusal` are told after the fact; none may send orders.
+    The served exchange is one. It is asked what is to go wrong with a trade (`amended`, `is_held`,
+    `settlement_refusal`); everything else it is told after the fact. It may not send orders.
     """
 
     def opened(self, market: Market) -> None:
         """A market takes orders from now on, though it is not announced yet."""
+        ...
+
+    def amended(self, trade: Trade, execution: Execution) -> Trade:
+        """Asked before a trade is booked: what the exchange makes of it. An honest one: the trade itself."""
         ...
 
     def traded(self, trade: Trade, execution: Execution) -> None:
@@ -181,6 +186,10 @@ class Witness(Protocol):
 
     def book_changed(self, market_id: MarketId, outcome: Outcome) -> None:
         """Something in a book is no longer what it was."""
+        ...
+
+    def is_held(self, trade: Trade) -> bool:
+        """Asked when a trade is about to settle: whether it has to wait, and to ask again a second later."""
         ...
 
     def settlement_refusal(self, trade: Trade) -> str | None:
@@ -540,6 +549,8 @@ class SimulatedExchange:
             buyer_fee=taker_fee if taker_buys else maker_fee,
             seller_fee=maker_fee if taker_buys else taker_fee,
         )
+        if self._witness is not None:
+            trade = self._witness.amended(trade, execution)
         self.accounts.match(trade)
         if self._witness is not None:
             self._witness.traded(trade, execution)
@@ -583,6 +594,9 @@ class SimulatedExchange:
         )
 
     def _settle(self, trade: Trade, ours: list[OrderId]) -> None:
+        if self._witness is not None and self._witness.is_held(trade):
+            self._scheduler.after(SECOND, lambda: self._settle(trade, ours))
+            return
         fill_id = trade.fill_id
         failure: str | None = None
         if self._settlement_chance.between(1, 1_000_000) <= self.params.settlement_failure_ppm:

@@ -91,6 +91,8 @@ class SimulatedChain:
 
     def allowance(self, wallet: str, spender: str) -> int:
         """How much of a wallet's USDC a contract may spend, micro-USDC."""
+        if self._faults.strikes("allowance-gone"):
+            return 0
         return self._allowances.get((wallet, spender), self._switches.allowance)
 
     def is_approved(self, wallet: str, operator: str) -> bool:
@@ -128,7 +130,7 @@ class SimulatedChain:
             return 0
         buyer_pays = notional(trade.price, trade.qty) + trade.buyer_fee
         for wallet, pays in ((trade.buyer, buyer_pays), (trade.seller, split + trade.seller_fee)):
-            left = self.allowance(wallet, settlement)
+            left = self._allowances.get((wallet, settlement), self._switches.allowance)
             if wallet in wallets and left < ENDLESS:
                 self._allowances[wallet, settlement] = max(0, left - pays)
         return split
@@ -177,6 +179,8 @@ class SimulatedChain:
 
     def redeem(self, owner: str, bodies: list[Body]) -> Transaction:
         """Turn tokens of resolved markets into USDC, all in one transaction."""
+        if self._faults.strikes("claim-refused"):
+            raise RefusedError(400, "simulation failed: claims are paused")
         now = self._scheduler.now
         spacing = self._switches.claim_spacing_s * SECOND
         if now - self._last_claim.get(owner, now - spacing) < spacing:

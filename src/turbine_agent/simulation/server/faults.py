@@ -3,6 +3,9 @@
 A fault *strikes* with its rate, drawn anew each time it could, from a stream of chance of its own: switching
 one on does not move another. Rates can be changed while the exchange runs. A fault that concerns requests can
 be limited to one scope: `http-500@cancel` strikes cancels alone.
+
+Some faults are lies: no exchange in trouble does that, only one that is broken or hostile. An agent may be
+expected to quote again after the others, by itself; after a lie it has to stop, and to say which.
 """
 
 from __future__ import annotations
@@ -27,6 +30,8 @@ class Fault(msgspec.Struct, frozen=True, gc=False):
     usual: float = 0.0
     """Its rate when nothing is said about it. Not zero for what Turbine is known to do every day."""
     has_scope: bool = False
+    is_lie: bool = False
+    """Not bad weather, but a broken promise."""
 
 
 FAULTS: Final = (
@@ -42,12 +47,42 @@ FAULTS: Final = (
     Fault("lost-request", "connection closed, the request was not carried out", 0.05, has_scope=True),
     Fault("lost-answer", "connection closed, but the request was carried out", 0.05, has_scope=True),
     Fault("html-answer", "status 200 with a web page; the request was not carried out", 0.05, has_scope=True),
+    Fault("redirect", "302 to another host; the request was not carried out", 0.05, has_scope=True),
+    Fault(
+        "gzip-bomb",
+        "status 200 with 64 MiB, packed; the request was not carried out",
+        0.05,
+        has_scope=True,
+    ),
     Fault("token-expired", "a good bearer token is refused as expired", 0.05, has_scope=True),
+    Fault("key-revoked", "a good bearer token is refused: its key was revoked", 1.0, has_scope=True),
+    Fault("clock-skew", "the exchange's clock is ten minutes fast: its Date, and for bearer tokens", 1.0),
     # orders and money
     Fault("get-order-lag", "an order is unknown to GET /orders/{hash} in its first 2 s", 1.0, usual=1.0),
     Fault("cancel-ignored", "a cancel is confirmed, but the order stays", 0.1),
+    Fault("matching-off", "an accepted order is listed, but enters the book a second later or more", 1.0),
     Fault("settlement-failure", "a matched trade fails on chain", 0.05),
+    Fault("settlement-stuck", "a trade that is about to settle stays pending a second longer", 1.0),
     Fault("claim-failure", "a redemption fails on chain", 0.1),
+    Fault("claim-refused", "a redemption is refused by the relayer", 1.0),
+    Fault("allowance-gone", "the settlement contract may spend nothing of any wallet's", 1.0),
+    Fault("lagging-accounts", "balance and positions are told as they were at least 10 s before", 1.0),
+    Fault("hidden-cash", "half of a wallet's balance is not told", 1.0, is_lie=True),
+    Fault("altered-orders", "an accepted order has a price that is a cent worse", 1.0, is_lie=True),
+    Fault("worse-fills", "a wallet's trade is booked at a price that is a cent worse", 1.0, is_lie=True),
+    Fault("over-fills", "the fill that completes an order is a share too large", 1.0, is_lie=True),
+    Fault("wrong-side-fills", "the buyer of a wallet's trade is booked as its seller", 1.0, is_lie=True),
+    Fault("fills-forgotten", "an open order is told as if nothing of it were filled", 1.0, is_lie=True),
+    # markets
+    Fault("market-missing", "a new market is never shown", 1.0),
+    Fault("market-late", "a new market is shown one to two minutes late", 1.0),
+    Fault("market-twin", "another market of the same time is shown, and listed", 0.5, is_lie=True),
+    Fault("end-later", "a quick market is shown to end an interval later", 1.0, is_lie=True),
+    Fault("strike-moved", "a quick market's strike is shown 1 % higher", 1.0, is_lie=True),
+    Fault("strike-zero", "a quick market's strike is shown as 0", 1.0, is_lie=True),
+    Fault("other-settlement", "the markets list names a settlement contract of nobody's", 1.0, is_lie=True),
+    Fault("other-chain", "the markets list says that markets are on chain 1", 1.0, is_lie=True),
+    Fault("resolved-twice", "half a minute after its resolution a market is resolved the other way", 1.0),
     # shapes of answers
     Fault("null-lists", "an empty list comes as null", 1.0),
     Fault("rollover-null", "between two markets a quick market is null (second third of the gap)", 1.0, 1.0),
@@ -58,6 +93,7 @@ FAULTS: Final = (
         0.05,
     ),
     Fault("bare-books", "REST books are levels of price and size, without order hashes", 1.0),
+    Fault("renamed-fields", "orders tell what is filled under names that nobody knows", 1.0),
     Fault("upper-case-status", "OPEN, FILLED and CANCELLED instead of lower case", 1.0),
     Fault("swapped-sides", "bids and asks of every book are exchanged", 1.0),
     Fault("prices-1e4", "prices of every book have four decimals instead of six", 1.0),
@@ -72,6 +108,7 @@ FAULTS: Final = (
     Fault("ws-drop-1000", "instead of a message a stream is closed with 1000", 0.001),
     Fault("ws-drop-1006", "instead of a message a stream's connection is cut", 0.001),
     Fault("ws-duplicate", "a message is sent twice", 0.05),
+    Fault("ws-burst", "a message is sent ten times", 1.0),
     Fault("ws-lost", "a message is left out", 0.01),
     Fault("ws-reordered", "a message is sent after its successor", 0.01),
     Fault("ws-garbage", "a message is followed by one that makes no sense", 0.01),

@@ -12,8 +12,10 @@ Paths below `/_exchange` are not Turbine's: they show and steer this exchange.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final
+import gzip
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from functools import cache
+from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 
@@ -55,8 +57,11 @@ GET_ORDER_LAG: Final = 2 * SECOND
 STALE_S: Final = 10
 """How old a stale book is at least, seconds."""
 
-OLD_BOOKS_KEPT: Final = 100
-"""Books of which an earlier state is remembered."""
+OLD_ANSWERS_KEPT: Final = 100
+"""Answers of each kind of which an earlier one is remembered."""
+
+BOMB_BYTES: Final = 64 * 1024 * 1024
+"""What a gzip bomb unpacks to: sixty-four times the most that anybody should take."""
 
 LIST_MAX: Final = 100
 """Entries in lists that Turbine limits."""
@@ -113,6 +118,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         return self.request.query
 
 
+T = TypeVar("T")
+
 Handler = Callable[[Call], Any]
 """Returns what is to be encoded, None for 204. Raises RefusedError."""
 
@@ -128,7 +135,8 @@ class Rest:
         """When each wallet's bucket of writes is full again."""
         self.requests: dict[str, int] = {}
         """Answers sent, by method, path and status."""
-        self._old_books: dict[tuple[str, Outcome | None], tuple[wire.Book | None, wire.Book]] = {}
+        self._old_books: _Memory[wire.Book] = _Memory()
+        self._old_accounts: _Memory[Json] = _Memory()
         self._routes = self._all_routes()
 
     def _exchange_s(self) -> int:
@@ -147,8 +155,12 @@ class Rest:
             if faults.strikes(name, scope):
                 instead = answer
                 break
-        if request.authorization and instead is None and faults.strikes("token-expired", scope):
-            instead = _error(401, "token expired")
+        if request.authorization and instead is None:
+            for name, answer in _TOKEN_REFUSED.items():
+                if instead is None and faults.strikes(name, scope):
+                    instead = answer
+        if instead is None and faults.strikes("gzip-bomb", scope):
+            instead = _bomb()
         return Plan(
             is_lost=faults.strikes("lost-request", scope),
             before_ns=faults.between("slow-request", 5 * SECOND, 30 * SECOND)
@@ -247,16 +259,12 @@ class Rest:
 
     def _get_markets(self, call: Call) -> Json:
         exchange = self._exchange
-        chain_id = exchange.switches.chain.chain_id
         entries = [entry for entry in exchange.markets.values() if entry.announced_ts is not None]
-        if call.query.get("chain_id", str(chain_id)) != str(chain_id):
-            entries = []
-        told = [wire.market(entry, chain_id, exchange.best_ask(entry)) for entry in entries]
+        told = [exchange.market_row(entry) for entry in entries] if self._is_our_chain(call) else []
         return {"markets": self._list(told), "count": len(told)}
 
     def _get_market(self, call: Call) -> Json:
-        entry = self._market(call.at["market_id"])
-        return wire.market(entry, self._exchange.switches.chain.chain_id, self._exchange.best_ask(entry))
+        return self._exchange.market_row(self._market(call.at["market_id"]))
 
     def _get_orderbook(self, call: Call) -> wire.Book:
         word = call.query.get("outcome")
@@ -265,19 +273,17 @@ class Rest:
             raise RefusedError(400, "invalid outcome")
         market_id = MarketId(fields.wire_market_id(call.at["market_id"]))
         book = self._exchange.book(market_id, outcome, self._exchange.looks(for_stream=False))
-        return self._perhaps_stale(book, outcome)
-
-    def _perhaps_stale(self, book: wire.Book, outcome: Outcome | None) -> wire.Book:
-        """The book, or what it was a while ago. Of each only the last two answers that far apart are kept."""
-        older, newer = self._old_books.get((book.marketId, outcome), (None, None))
-        if newer is None or book.lastUpdate - newer.lastUpdate >= STALE_S:
-            older, newer = newer, book
-            self._old_books[book.marketId, outcome] = (older, newer)
-            if len(self._old_books) > OLD_BOOKS_KEPT:
-                del self._old_books[next(iter(self._old_books))]
+        older = self._old_books.past((market_id, outcome), self._exchange.now_s, book)
         if older is not None and self._exchange.faults.strikes("stale-books"):
             return older
         return book
+
+    def _perhaps_lagging(self, what: str, user: str, told: Json) -> Json:
+        """An answer about an account, or what it was a while ago."""
+        older = self._old_accounts.past((what, user), self._exchange.now_s, told)
+        if older is not None and self._exchange.faults.strikes("lagging-accounts"):
+            return older
+        return told
 
     def _get_trades(self, call: Call) -> Json:
         entry = self._market(call.at["market_id"])
@@ -352,22 +358,25 @@ class Rest:
             phase = (exchange.scheduler.now - entry.market.open_ts) // step
             if phase >= 2 and entry.shows_204:
                 return None
-            if (phase >= 1 and entry.shows_null) or len(entries) < 2:
+            shown = [earlier for earlier in entries if earlier.announced_ts is not None]
+            if (phase >= 1 and entry.shows_null) or not shown:
                 return idle
-            entry = entries[-2]
+            entry = shown[-1]
         elif entry.is_closed:
             return idle
+        if not entry.is_closed and exchange.faults.strikes("market-twin"):
+            entry = exchange.twin_of(entry)
         return {
             "active": True,
             "asset": asset,
-            "quickMarket": self._quick_market(entry),
+            "quickMarket": exchange.quick_market(entry),
             "bestAskPrice": exchange.best_ask(entry),
         }
 
     def _get_quick_market_history(self, call: Call) -> Json:
         entries = self._quick_markets(call, self._asset(call))
         shown = [entry for entry in entries if entry.announced_ts is not None]
-        told = [self._quick_market(entry) for entry in _last(shown, _limit(call, 500))]
+        told = [self._exchange.quick_market(entry) for entry in _last(shown, _limit(call, 500))]
         return {"markets": self._list(told)}
 
     def _get_quick_market_all(self, call: Call) -> Json:
@@ -375,7 +384,7 @@ class Rest:
         shown = [entry for entry in reversed(entries) if entry.announced_ts is not None]
         limit = _limit(call, 500, 500)
         first = _number(call.query.get("cursor") or "0", "cursor", 0, len(shown))
-        page = [self._quick_market(entry) for entry in shown[first : first + limit]]
+        page = [self._exchange.quick_market(entry) for entry in shown[first : first + limit]]
         following = first + limit
         return {"markets": self._list(page), "nextCursor": str(following) if following < len(shown) else ""}
 
@@ -529,9 +538,9 @@ class Rest:
             records = exchange.orders.all()
         wanted = call.query.get("market_id") or call.query.get("marketId")
         market_id = None if wanted is None else fields.wire_market_id(wanted)
-        shouts = exchange.faults.strikes("upper-case-status")
+        looks = exchange.order_looks()
         told = [
-            wire.order(record, shouts=shouts)
+            wire.order(record, looks)
             for record in records
             if (trader is None or record.trader == trader)
             and (market_id is None or record.market_id == market_id)
@@ -549,7 +558,7 @@ class Rest:
                 record = None
         if record is None:
             raise RefusedError(404, "order not found")
-        return wire.order(record, shouts=exchange.faults.strikes("upper-case-status"))
+        return wire.order(record, exchange.order_looks())
 
     def _delete_order(self, call: Call) -> Json:
         exchange = self._exchange
@@ -617,7 +626,8 @@ class Rest:
             wire.position(entry, user, exchange.holding(user, entry.market_id), exchange.now_s)
             for entry in exchange.markets_of(user)
         ]
-        return {"positions": self._list(told if self._is_our_chain(call) else [])}
+        positions = self._list(told if self._is_our_chain(call) else [])
+        return self._perhaps_lagging("positions", user, {"positions": positions})
 
     def _get_user_activity(self, call: Call) -> Json:
         exchange, user = self._exchange, _address(call.at["address"])
@@ -638,7 +648,7 @@ class Rest:
         }
 
     def _get_user_stats(self, call: Call) -> Json:
-        user = self._exchange.keys.wallet_of(call.request.authorization, self._wall_s())
+        user = self._exchange.keys.wallet_of(call.request.authorization, self._token_s())
         cost, revenue, value = self._money_of(user)
         pnl = value + revenue - cost
         return {
@@ -692,7 +702,8 @@ class Rest:
         spender = call.query.get("spender")
         settlement = exchange.switches.settlement or exchange.switches.chain.settlement
         allowance = exchange.chain.allowance(user, settlement if spender is None else _address(spender))
-        return {"balance": str(exchange.cash(user)), "allowance": str(allowance)}
+        cash = exchange.cash(user) // (2 if exchange.faults.strikes("hidden-cash") else 1)
+        return self._perhaps_lagging("balance", user, {"balance": str(cash), "allowance": str(allowance)})
 
     def _get_claim_data(self, call: Call) -> Json:
         exchange, user = self._exchange, _address(call.at["address"])
@@ -820,12 +831,16 @@ class Rest:
         """The wallet of a write's token; None where tokens are not looked at. Raises RefusedError."""
         if not self._exchange.switches.checks_tokens:
             return None
-        return self._exchange.keys.wallet_of(request.authorization, self._wall_s())
+        return self._exchange.keys.wallet_of(request.authorization, self._token_s())
+
+    def _token_s(self) -> int:
+        """The clock that tokens are held against."""
+        return self._wall_s() + self._exchange.skew_s
 
     def _token_wallet(self, request: Request) -> str | None:
         """The wallet of a token that need not be there."""
         try:
-            return self._exchange.keys.wallet_of(request.authorization, self._wall_s())
+            return self._exchange.keys.wallet_of(request.authorization, self._token_s())
         except RefusedError:
             return None
 
@@ -885,9 +900,6 @@ class Rest:
             return []
         return self._exchange.by_asset.get(asset, [])
 
-    def _quick_market(self, entry: MarketEntry) -> Json:
-        return wire.quick_market(entry, 100 if self._exchange.faults.strikes("strike-1e8") else 1)
-
     def _is_our_chain(self, call: Call) -> bool:
         ours = str(self._exchange.switches.chain.chain_id)
         return call.query.get("chain_id", ours) == ours
@@ -897,6 +909,22 @@ class Rest:
         if not entries and self._exchange.faults.strikes("null-lists"):
             return None
         return entries
+
+
+class _Memory(Generic[T]):
+    """Of each answer the last two that were given at least `STALE_S` apart."""
+
+    def __init__(self) -> None:
+        self._kept: dict[Hashable, tuple[tuple[int, T] | None, tuple[int, T]]] = {}
+
+    def past(self, key: Hashable, now_s: int, told: T) -> T | None:
+        """Remember what is told now; what was told at least so long ago, if there is anything."""
+        kept = self._kept.get(key)
+        if kept is None or now_s - kept[1][0] >= STALE_S:
+            kept = self._kept[key] = (None if kept is None else kept[1], (now_s, told))
+            if len(self._kept) > OLD_ANSWERS_KEPT:
+                del self._kept[next(iter(self._kept))]
+        return None if kept[0] is None else kept[0][1]
 
 
 COUNTERS: Final = "/_exchange/counters"
@@ -923,8 +951,21 @@ _INSTEAD: Final = {
     "http-502": Answer(status=502, body=b"<html><h1>502 Bad Gateway</h1></html>", content_type="text/html"),
     "http-503": _error(503, "service unavailable"),
     "html-answer": Answer(status=200, body=b"<html><h1>Just a moment</h1></html>", content_type="text/html"),
+    "redirect": Answer(status=302, body=b"", headers={"Location": "https://another.host.invalid/api/v1"}),
 }
 """What is answered when one of these strikes, in the order in which they are drawn."""
+
+_TOKEN_REFUSED: Final = {
+    "token-expired": _error(401, "token expired"),
+    "key-revoked": _error(401, "API key revoked"),
+}
+"""The same for requests with a bearer token."""
+
+
+@cache
+def _bomb() -> Answer:
+    body = gzip.compress(bytes(BOMB_BYTES), compresslevel=9)
+    return Answer(status=200, body=body, headers={"Content-Encoding": "gzip"})
 
 
 def _match(pattern: list[str], segments: list[str]) -> dict[str, str] | None:

@@ -21,7 +21,7 @@ import msgspec
 from turbine_agent.model.events import AnyEvent, MarketClosed, MarketOpened, MarketResolved
 from turbine_agent.model.ids import FillId, MarketId, OrderId
 from turbine_agent.model.markets import Market, Outcome, Side
-from turbine_agent.model.units import MICROS, SECOND, Nanos, Price, Qty, notional
+from turbine_agent.model.units import MICROS, PRICE_MAX, PRICE_MIN, SECOND, Nanos, Price, Qty, notional
 from turbine_agent.simulation.accounts import Accounts, Trade
 from turbine_agent.simulation.exchange import Removal, SimulatedExchange
 from turbine_agent.simulation.matching import Execution, RestingOrder
@@ -55,6 +55,21 @@ FAILURES_KEPT: Final = 1_000
 """Failed trades that are listed; older ones are forgotten."""
 
 
+A_CENT: Final = 10_000
+"""Micro-dollars: how much worse an altered price is."""
+
+A_SHARE: Final = 1 * MICROS
+"""Micro-shares by which an order is filled too far."""
+
+SKEW_S: Final = 600
+"""How far the exchange's clock is off when it is: twice what a bearer token lives."""
+
+REVISION_NS: Final = 30 * SECOND
+"""From a market's resolution until it is resolved the other way."""
+
+ANYBODY: Final = address_of_name("another settlement contract")
+"""Where nobody should sign an order for."""
+
 TRANSACTIONS_KEPT: Final = 20_000
 """Trades whose transactions can be looked up; older ones are forgotten."""
 
@@ -84,6 +99,10 @@ class ServedExchange:
         self.by_asset: dict[str, list[MarketEntry]] = {asset: [] for asset in switches.assets}
         self.by_contract: dict[str, MarketEntry] = {}
         self.orders = OrderRecords()
+        self._waiting: dict[OrderId, OrderRecord] = {}
+        """Accepted orders that are in no book yet, because matching is off."""
+        self._twins: dict[MarketId, MarketEntry] = {}
+        """Markets that there are not, by the one each looks like."""
         self.pending: dict[FillId, TradeRecord] = {}
         self.failed: deque[TradeRecord] = deque(maxlen=FAILURES_KEPT)
         self.trades_by_tx: dict[str, TradeRecord] = {}
@@ -132,6 +151,16 @@ class ServedExchange:
     def now_s(self) -> int:
         """The exchange's clock as everything on the wire has it."""
         return seconds(self.scheduler.now)
+
+    @property
+    def shown_s(self) -> int:
+        """The clock that is shown to others, and held against their tokens."""
+        return self.now_s + self.skew_s
+
+    @property
+    def skew_s(self) -> int:
+        """How far that clock is off at the moment."""
+        return SKEW_S if self.faults.strikes("clock-skew") else 0
 
     def price_micros(self, asset: str, ts: int) -> int | None:
         """The underlying, micro-USD; None for an asset that is not traded, or before the first market."""
@@ -186,11 +215,27 @@ class ServedExchange:
             raise RefusedError(400, "duplicate order")
         if self.orders.has_nonce(record.trader, record.nonce):
             raise RefusedError(400, "nonce already used")
-        trader = self.wallet(record.trader)
+        self.wallet(record.trader)
         self.orders.add(record)
+        if self.faults.strikes("altered-orders"):
+            worse = record.price + (A_CENT if record.side is Side.BUY else -A_CENT)
+            record.price = Price(max(PRICE_MIN, min(PRICE_MAX, worse)))
+        if self.faults.strikes("matching-off"):
+            self._waiting[record.order_id] = record
+            self.scheduler.after(SECOND, lambda: self._enter_late(record))
+            self.counts_of(record.trader).accepted += 1
+            return 0
         met = entry.exchange.counts.trades
-        refusal = entry.exchange.submit(
-            trader,
+        refusal = self._enter(entry.exchange, record)
+        if refusal is not None:
+            self.orders.drop(record)
+            raise RefusedError(400, refusal)
+        self.counts_of(record.trader).accepted += 1
+        return entry.exchange.counts.trades - met
+
+    def _enter(self, exchange: SimulatedExchange, record: OrderRecord) -> str | None:
+        return exchange.submit(
+            record.trader,
             record.order_id,
             record.market_id,
             record.outcome,
@@ -199,18 +244,74 @@ class ServedExchange:
             record.size,
             record.expires_s,
         )
-        if refusal is not None:
-            self.orders.drop(record)
-            raise RefusedError(400, refusal)
-        self.counts_of(trader).accepted += 1
-        return entry.exchange.counts.trades - met
+
+    def _enter_late(self, record: OrderRecord) -> None:
+        """Let an order that waits into the book, if matching is on again; what is no order any more is
+        cancelled.
+        """
+        if record.order_id not in self._waiting:
+            return
+        exchange = self.markets[record.market_id].exchange
+        is_over = exchange is None or record.expires_s <= self.now_s
+        if not is_over and self.faults.strikes("matching-off"):
+            self.scheduler.after(SECOND, lambda: self._enter_late(record))
+            return
+        del self._waiting[record.order_id]
+        if is_over or exchange is None or self._enter(exchange, record) is not None:
+            self.orders.close(record, OrderStatus.CANCELLED)
 
     def withdraw(self, record: OrderRecord) -> bool:
         """Cancel a wallet's order; False if it is not open any more."""
         exchange = self.markets[record.market_id].exchange
         if exchange is None or record.status is not OrderStatus.OPEN:
             return False
+        if self._waiting.pop(record.order_id, None) is not None:
+            self.orders.close(record, OrderStatus.CANCELLED)
+            return True
         return exchange.withdraw(record.trader, record.order_id, record.market_id, record.outcome)
+
+    def order_looks(self) -> wire.OrderLooks:
+        """How orders are told this time."""
+        return wire.OrderLooks(
+            shouts=self.faults.strikes("upper-case-status"),
+            forgets=self.faults.strikes("fills-forgotten"),
+            renames=self.faults.strikes("renamed-fields"),
+        )
+
+    # -- markets -------------------------------------------------------------------------------------------
+
+    def quick_market(self, entry: MarketEntry) -> wire.Json:
+        """A market as the quick-market endpoints and the stream have it this time."""
+        faults = self.faults
+        told = wire.quick_market(entry, 100 if faults.strikes("strike-1e8") else 1)
+        if faults.strikes("strike-moved"):
+            told["startPrice"] = told["startPrice"] * 101 // 100
+        if faults.strikes("strike-zero"):
+            told["startPrice"] = 0
+        if faults.strikes("end-later"):
+            told["endTime"] += entry.market.interval_s
+        return told
+
+    def market_row(self, entry: MarketEntry) -> wire.Json:
+        """A market as the markets list has it this time."""
+        told = wire.market(entry, self.switches.chain.chain_id, self.best_ask(entry))
+        if self.faults.strikes("other-settlement"):
+            told["settlementAddress"] = ANYBODY
+        if self.faults.strikes("other-chain"):
+            told["chainId"] = 1
+        return told
+
+    def twin_of(self, entry: MarketEntry) -> MarketEntry:
+        """A market of the same time that does not exist: in the lists from now on, and closed for orders."""
+        twin = self._twins.get(entry.market_id)
+        if twin is None:
+            market_id = MarketId(word_of_name(f"twin|{entry.market_id}"))
+            market = msgspec.structs.replace(entry.market, market_id=market_id)
+            twin = self._twins[entry.market_id] = MarketEntry(market, entry.number, entry.settlement, None)
+            twin.announced_ts = entry.announced_ts
+            self.markets[market_id] = twin
+            self.by_contract[twin.contract] = twin
+        return twin
 
     # -- books ---------------------------------------------------------------------------------------------
 
@@ -256,8 +357,12 @@ class ServedExchange:
         """News of markets; everything else is heard as a witness."""
         if isinstance(event, MarketOpened):
             entry = self.markets[event.market.market_id]
-            entry.announced_ts = event.ts
-            self.hub.publish(entry.market.asset, None, self._quick_market_message(entry))
+            if self.faults.strikes("market-missing"):
+                return
+            late = 0
+            if self.faults.strikes("market-late"):
+                late = self.faults.between("market-late", 60 * SECOND, 120 * SECOND)
+            self.scheduler.after(late, lambda: self._announce(entry))
         elif isinstance(event, MarketClosed):
             entry = self.markets[event.market_id]
             entry.is_closed = True
@@ -266,8 +371,9 @@ class ServedExchange:
                 self.book_changed(event.market_id, outcome)
         elif isinstance(event, MarketResolved):
             entry = self.markets[event.market_id]
-            entry.winner = event.winner
-            entry.resolved_ts = event.ts
+            self._resolve(entry, event.winner)
+            if self.faults.strikes("resolved-twice"):
+                self.scheduler.after(REVISION_NS, lambda: self._revise(entry))
 
     def answer(self, event: AnyEvent) -> None:
         """Nobody uses the exchange's own agent account here."""
@@ -279,6 +385,23 @@ class ServedExchange:
         entry = self._list(market, settlement, self._exchanges[market.asset])
         entry.shows_null = self.faults.strikes("rollover-null")
         entry.shows_204 = self.faults.strikes("rollover-204")
+
+    def amended(self, trade: Trade, execution: Execution) -> Trade:
+        has_bought = trade.buyer in self.wallets
+        if not (has_bought or trade.seller in self.wallets):
+            return trade
+        if self.faults.strikes("worse-fills"):
+            worse = trade.price + (A_CENT if has_bought else -A_CENT)
+            trade = msgspec.structs.replace(trade, price=Price(max(PRICE_MIN, min(PRICE_MAX, worse))))
+        if self._completes(execution) and self.faults.strikes("over-fills"):
+            trade = msgspec.structs.replace(trade, qty=Qty(trade.qty + A_SHARE))
+        if self.faults.strikes("wrong-side-fills"):
+            trade = msgspec.structs.replace(trade, buyer=trade.seller, seller=trade.buyer)
+        return trade
+
+    def is_held(self, trade: Trade) -> bool:
+        is_ours = trade.buyer in self.wallets or trade.seller in self.wallets
+        return is_ours and self.faults.strikes("settlement-stuck")
 
     def traded(self, trade: Trade, execution: Execution) -> None:
         self.trades_total += 1
@@ -348,6 +471,26 @@ class ServedExchange:
 
     # -- inside --------------------------------------------------------------------------------------------
 
+    def _announce(self, entry: MarketEntry) -> None:
+        if not entry.is_closed:
+            entry.announced_ts = self.scheduler.now
+            self.hub.publish(entry.market.asset, None, self._quick_market_message(entry))
+
+    def _resolve(self, entry: MarketEntry, winner: Outcome) -> None:
+        entry.winner = winner
+        entry.resolved_ts = self.scheduler.now
+
+    def _revise(self, entry: MarketEntry) -> None:
+        """Resolve a market the other way. What was paid out stays paid."""
+        assert entry.winner is not None
+        self._resolve(entry, entry.winner.other)
+        self.accounts.resolve(entry.market_id, entry.winner)
+
+    def _completes(self, execution: Execution) -> bool:
+        """Is an order of a wallet's full after this?"""
+        records = (self.orders.get(execution.maker_order_id), self.orders.get(execution.taker_order_id))
+        return any(r is not None and r.filled + execution.qty >= r.size for r in records)
+
     def _list(self, market: Market, settlement: str, exchange: SimulatedExchange | None) -> MarketEntry:
         self._numbers += 1
         entry = MarketEntry(market, self._numbers, settlement, exchange)
@@ -377,7 +520,7 @@ class ServedExchange:
             return
         record.filled += qty
         self.counts_of(record.trader).fills += 1
-        if record.filled == record.size:
+        if record.filled >= record.size:
             self.orders.close(record, OrderStatus.FILLED)
 
     def _book_trade(self, trade: Trade, split: int) -> None:
@@ -401,8 +544,7 @@ class ServedExchange:
             self.hub.publish(market_id, wanted, line)
 
     def _quick_market_message(self, entry: MarketEntry) -> str:
-        factor = 100 if self.faults.strikes("strike-1e8") else 1
-        return _message("quick_market", entry.market_id, wire.quick_market(entry, factor))
+        return _message("quick_market", entry.market_id, self.quick_market(entry))
 
 
 def _message(kind: str, market_id: str, data: wire.Json) -> str:

@@ -39,6 +39,9 @@ GARBAGE: Final = (
 )
 """Lines that make no sense, each in another way."""
 
+BURST: Final = 10
+"""How often a message of a burst is sent."""
+
 Wish = tuple[str, Outcome | None]
 """A market (or an asset, for news of its quick markets), and the outcome if only one is wanted."""
 
@@ -168,6 +171,9 @@ class Hub:
         subscriber.send(line)
         if faults.strikes("ws-duplicate"):
             subscriber.send(line)
+        if faults.strikes("ws-burst"):
+            for _ in range(BURST - 1):
+                subscriber.send(line)
         if faults.strikes("ws-garbage"):
             subscriber.send(GARBAGE[self.garbage_sent % len(GARBAGE)])
             self.garbage_sent += 1

@@ -18,6 +18,7 @@ from turbine_agent.simulation.server.chain import ClaimRecord
 from turbine_agent.simulation.server.records import (
     MarketEntry,
     OrderRecord,
+    OrderStatus,
     TradeRecord,
     address_of_name,
     seconds,
@@ -71,6 +72,18 @@ class Looks(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 PLAIN: Final = Looks()
+
+
+class OrderLooks(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """How orders are told at the moment; anything but the default is a fault."""
+
+    shouts: bool = False
+    """The status is in capitals."""
+    forgets: bool = False
+    """What is filled of an open order is not told."""
+    renames: bool = False
+    """What is filled has a name that nobody knows."""
+
 
 # -- books -------------------------------------------------------------------------------------------------
 
@@ -199,8 +212,13 @@ def resolution(entry: MarketEntry, now_ts: int) -> Json:
 # -- orders and trades -------------------------------------------------------------------------------------
 
 
-def order(record: OrderRecord, *, shouts: bool) -> Json:
-    """An order of a wallet. `shouts`: the status is in capitals."""
+def order(record: OrderRecord, looks: OrderLooks) -> Json:
+    """An order of a wallet."""
+    is_open = record.status is OrderStatus.OPEN
+    filled = 0 if looks.forgets and is_open else record.filled
+    amounts = {"filledSize": filled, "remainingSize": record.size - filled}
+    if looks.renames:
+        amounts = {"doneSize": filled, "leftSize": record.size - filled}
     return {
         "orderHash": record.order_id,
         "marketId": record.market_id,
@@ -209,11 +227,10 @@ def order(record: OrderRecord, *, shouts: bool) -> Json:
         "outcome": int(record.outcome),
         "price": record.price,
         "size": record.size,
-        "filledSize": record.filled,
-        "remainingSize": record.size - record.filled,
+        **amounts,
         "nonce": record.nonce,
         "expiration": record.expires_s,
-        "status": record.status.value.upper() if shouts else record.status.value,
+        "status": record.status.value.upper() if looks.shouts else record.status.value,
         "createdAt": seconds(record.accepted_ts),
     }
 

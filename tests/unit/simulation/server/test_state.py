@@ -37,6 +37,14 @@ class Diary:
     def opened(self, market: Market) -> None:
         self.seen.append(("opened", market.market_id))
 
+    def amended(self, trade: Trade, execution: Execution) -> Trade:
+        assert execution.qty == trade.qty
+        return trade
+
+    def is_held(self, trade: Trade) -> bool:
+        self.seen.append(("asked whether to wait", trade.fill_id))
+        return False
+
     def traded(self, trade: Trade, execution: Execution) -> None:
         assert execution.qty == trade.qty
         self.seen.append(("traded", trade.fill_id))
