@@ -17,7 +17,7 @@ from typing import Annotated
 
 import typer
 
-from turbine_agent.cli import backtest, config, exchange, explain, journal, probe, replay, signer, sim
+from turbine_agent.cli import backtest, config, exchange, explain, journal, probe, replay, run, signer, sim
 from turbine_agent.cli.common import ExitCode, code_of, complain
 
 app = typer.Typer(
@@ -37,6 +37,7 @@ app.command("sim")(sim.sim)
 app.command("backtest")(backtest.backtest)
 app.command("explain")(explain.explain)
 app.command("exchange")(exchange.exchange)
+app.command("run")(run.run)
 app.command("probe")(probe.probe)
 app.command("replay")(replay.replay)
 app.add_typer(journal.app, name="journal")
