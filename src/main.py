@@ -1,4 +1,4 @@
-"""`python src/main.py --simulated`: the door that the project's first users know.
+"""`python src/main.py [--simulated]`: the door that the project's first users know.
 
 It needs no installed project, only its dependencies, and leads to the same commands as `turbine-agent`.
 """
@@ -12,7 +12,7 @@ _SETUP = "run `make setup`, then `.venv/bin/python src/main.py --simulated`"
 
 
 def main(arguments: list[str]) -> None:
-    """Run the simulation; all arguments but --simulated are those of `turbine-agent sim`."""
+    """`turbine-agent sim` with --simulated, else `turbine-agent run`; all other arguments are theirs."""
     source = str(Path(__file__).resolve().parent)
     if source not in sys.path:
         sys.path.insert(0, source)
@@ -24,14 +24,8 @@ def main(arguments: list[str]) -> None:
         sys.exit(_refused(f"the package {error.name} is not installed in this Python", _SETUP))
     if "--simulated" in arguments:
         entry(["sim", *(argument for argument in arguments if argument != "--simulated")])
-    if "--help" in arguments:
-        entry(["sim", "--help"])
-    sys.exit(
-        _refused(
-            "this version trades in simulations and backtests only, not on the exchange",
-            "run `python src/main.py --simulated`, or see `turbine-agent --help`",
-        )
-    )
+    else:
+        entry(["run", *arguments])
 
 
 def _refused(problem: str, remedy: str) -> int:

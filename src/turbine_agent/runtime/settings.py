@@ -223,7 +223,7 @@ class ExchangeSettings(msgspec.Struct, frozen=True, kw_only=True):
         Decimal,
         Number("0", "0.1", _OF_ONE),
         "What a fill as taker costs, as a share of its value; not more than risk.max_fee_rate.",
-    ] = Decimal(0)
+    ] = Decimal("0.01")
 
 
 class StrategySettings(msgspec.Struct, frozen=True, kw_only=True):
