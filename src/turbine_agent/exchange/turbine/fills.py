@@ -28,6 +28,11 @@ the fee, and its settlement takes back what was not due.
 The same execution may be in several lists and come again in each reading: it is recognised by transaction and
 place in the batch, else by transaction and what was traded. A fill's id is made of the same, so it is stable.
 
+*From one process to the next.* What an earlier process has booked is carried over: orders that may work are
+doubtful until their rows are read, fills that had not settled wait for their fate, and executions that were
+booked are known by the names of their fills. An estimate's name does not tell what it turned out to be: what
+fits it, has ended and was made in its order's life is taken for that, before it explains anything new.
+
 A count that goes back, an order that comes back with other terms: neither is guessed about. The first is
 ignored and counted, the second reported as a gap.
 """
@@ -41,6 +46,7 @@ from typing import Final, TypeVar
 import msgspec
 
 from turbine_agent.exchange.turbine import wire
+from turbine_agent.model.carry import CarriedFill, CarriedOrder, Carry
 from turbine_agent.model.events import (
     AnyEvent,
     CancelReason,
@@ -150,7 +156,7 @@ class OwnOrder:
 class _Fill:
     """A fill that was reported and is not settled."""
 
-    __slots__ = ("fill_id", "is_estimate", "is_taker", "order", "qty", "shares", "told")
+    __slots__ = ("fill_id", "is_estimate", "is_taker", "order", "qty", "shares", "status", "told")
 
     def __init__(
         self, order: OwnOrder, fill_id: FillId, told: Moved, *, is_estimate: bool, is_taker: bool
@@ -162,6 +168,8 @@ class _Fill:
         self.qty = told.qty
         self.is_taker = is_taker
         """It was matched when its order arrived, as far as is known."""
+        self.status: SettlementStatus | None = None
+        """What an earlier process has told of its fate."""
         self.shares: list[_Share] = []
         """What it was made of."""
 
@@ -209,7 +217,12 @@ class _Execution:
     )
 
     def __init__(
-        self, row: wire.TradeRow | wire.TransferRow, side: Side, ts: Nanos, *, slot: int | None = None
+        self,
+        row: wire.TradeRow | wire.TransferRow | _Booked,
+        side: Side,
+        ts: Nanos,
+        *,
+        slot: int | None = None,
     ) -> None:
         self.market_id = row.market_id
         self.side = side
@@ -259,6 +272,18 @@ class _Execution:
         return FillId(f"{self.tx_hash or self.time_s}:{place}:{self.side.name.lower()}")
 
 
+class _Booked(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """An execution that an earlier process has booked, as far as its fill tells."""
+
+    market_id: MarketId
+    price: Price
+    qty: Qty
+    tx_hash: str
+    time_s: int
+    slot: int | None
+    name: str
+
+
 class Wants(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What should be read next."""
 
@@ -289,6 +314,10 @@ class Tracker:
         self._finished: dict[OrderId, OwnOrder] = {}
         self._executions: dict[MarketId, list[_Execution]] = {}
         self._fills: list[_Fill] = []
+        self._ghosts: list[_Fill] = []
+        """Estimates of an earlier process that have met their fate: what they turned out to be may be listed
+        still.
+        """
         self._known_trades: dict[MarketId, dict[tuple[str, Side], None]] = {}
         self._altered: dict[OrderId, None] = {}
         self._listed_ts = Nanos(0)
@@ -299,6 +328,12 @@ class Tracker:
         """The same for the latest pending and failed ones that were read in this order."""
         self._looked_ts: dict[MarketId, Nanos] = {}
         """The same for the latest round of three lists: what was matched before is surely in one of them."""
+
+    def restore(self, carry: Carry, ts: Nanos) -> None:
+        """Know what an earlier process knew. Before anything else."""
+        for market in carry.markets:
+            for order in market.orders:
+                self._restore_order(order, ts)
 
     # -- our orders ----------------------------------------------------------------------------------------
 
@@ -554,10 +589,12 @@ class Tracker:
         self._executions.pop(market_id, None)
         self._known_trades.pop(market_id, None)
         self._fills = [fill for fill in self._fills if fill.order.terms.market_id != market_id]
+        self._ghosts = [ghost for ghost in self._ghosts if ghost.order.terms.market_id != market_id]
 
     def explain(self, ts: Nanos) -> list[AnyEvent]:
         """Lay executions over what is filled and not explained."""
         events: list[AnyEvent] = []
+        self._lay_ghosts()
         for exact in (True, False):
             for order in self.orders.values():
                 if order.cum_qty > order.booked_qty:
@@ -572,6 +609,69 @@ class Tracker:
                 self._explain_lost(execution, ts, events)
         self._drop_old(ts)
         return events
+
+    # -- inside: an earlier process ------------------------------------------------------------------------
+
+    def _restore_order(self, carried: CarriedOrder, ts: Nanos) -> None:
+        order = OwnOrder(carried.order_id, carried.terms, carried.sent_ts)
+        order.booked_qty = order.cum_qty = sum(fill.qty for fill in carried.fills)
+        order.has_taken = order.is_acked = bool(carried.fills)
+        self.orders[order.order_id] = self._by_hash[order.order_id] = order
+        self._by_nonce[order.terms.nonce] = order
+        order.fill_ids = {fill.fill_id: None for fill in carried.fills}
+        for fill in carried.fills:
+            self._restore_fill(order, fill, ts)
+        if carried.may_work:
+            order.doubt_until = Nanos(ts + DOUBT)
+        elif carried.is_fading:
+            order.removed_ts = ts
+            order.doubt_until = Nanos(ts + DOUBT)
+        else:
+            order.is_over = True
+            self._forget(order)
+
+    def _restore_fill(self, order: OwnOrder, carried: CarriedFill, ts: Nanos) -> None:
+        told = Moved(qty=carried.qty, notional=notional(carried.price, carried.qty), fee=carried.fee)
+        is_taker = carried.price != order.terms.price or bool(carried.fee)
+        fill = _Fill(order, carried.fill_id, told, is_estimate=carried.is_estimate, is_taker=is_taker)
+        fill.status = carried.status
+        booked = _booked(order.terms.market_id, carried)
+        if booked is not None and any(other == carried.fill_id + "+" for other in order.fill_ids):
+            booked = msgspec.structs.replace(booked, slot=None)  # The place is its twin's, as it turned out.
+        if carried.status is None:
+            self._fills.append(fill)
+        elif booked is None:
+            self._ghosts.append(fill)
+        if booked is None:
+            return
+        execution = _Execution(booked, order.terms.side, ts, slot=booked.slot)
+        market_id = order.terms.market_id
+        if carried.status is not None:
+            execution.fate = _fate_of(carried.status)
+            execution.has_failed_row = execution.fate is Fate.FAILED
+            if booked.name:  # Of one that is pending the trade has yet to tell the fate, once more perhaps.
+                execution.name = booked.name
+                self._known_trades.setdefault(market_id, {})[booked.name, order.terms.side] = None
+        self._executions.setdefault(market_id, []).append(execution)
+        share = _Share(execution, fill, 0, carried.qty)
+        execution.shares.append(share)
+        fill.shares.append(share)
+
+    def _lay_ghosts(self) -> None:
+        """Find what the estimates of an earlier process turned out to be: the oldest that fits."""
+        for ghost in self._ghosts:
+            for execution in self._executions.get(ghost.order.terms.market_id, ()):
+                is_late = execution.time_s > ghost.order.terms.expires_s
+                is_ended = ghost.status is not None and execution.fate is _fate_of(ghost.status)
+                if is_late or not is_ended or not execution.loose_qty:
+                    continue
+                qty = min(execution.loose_qty, ghost.room)
+                if qty and any(_fits(execution, ghost.order, exact) for exact in (True, False)):
+                    start = execution.qty - execution.loose_qty
+                    share = _Share(execution, ghost, start, start + qty)
+                    execution.shares.append(share)
+                    ghost.shares.append(share)
+        self._ghosts = [ghost for ghost in self._ghosts if ghost.room]
 
     # -- inside: orders ------------------------------------------------------------------------------------
 
@@ -669,9 +769,9 @@ class Tracker:
         """Which execution a row of the pending or failed ones is about; a new one, if it is none."""
         executions = self._executions.setdefault(row.market_id, [])
         same = [execution for execution in executions if execution.is_same(row, side)]
-        for execution in same:
-            if execution.slot == row.batch_index:
-                return execution
+        placed = [execution for execution in same if execution.slot == row.batch_index]
+        for execution in (*(e for e in placed if e.has_failed_row), *placed):
+            return execution
         for execution in same:
             if execution.slot is None and execution.fate is Fate.PENDING:
                 execution.slot = row.batch_index
@@ -909,6 +1009,31 @@ class Tracker:
             )
         )
         self._fills.remove(fill)
+
+
+def _fate_of(status: SettlementStatus) -> Fate:
+    return Fate.SETTLED if status is SettlementStatus.SETTLED else Fate.FAILED
+
+
+def _booked(market_id: MarketId, fill: CarriedFill) -> _Booked | None:
+    """The execution that a fill is named after; None for an estimate and for a name that is not ours."""
+    origin, _, rest = fill.fill_id.rstrip("+").partition(":")
+    place, _, side = rest.rpartition(":")
+    is_hash = origin.startswith("0x")
+    is_slot = place.isascii() and place.isdigit()
+    if side not in {"buy", "sell"} or not (is_hash or (origin.isascii() and origin.isdigit())):
+        return None
+    if not is_slot and not place.startswith("trade-"):
+        return None
+    return _Booked(
+        market_id=market_id,
+        price=fill.price,
+        qty=fill.qty,
+        tx_hash=origin if is_hash else "",
+        time_s=0 if is_hash else int(origin),
+        slot=int(place) if is_slot else None,
+        name="" if is_slot else place.removeprefix("trade-"),
+    )
 
 
 def _fits(execution: _Execution, order: OwnOrder, exact: bool, *, is_timed: bool = True) -> bool:
