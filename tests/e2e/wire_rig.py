@@ -17,12 +17,13 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 from tests.e2e.virtual_loop import VirtualLoop
+from tests.journaled import Tape, TapedDigest
 
 from turbine_agent.core.agent import Agent, AgentState
 from turbine_agent.exchange.turbine import wire
 from turbine_agent.exchange.turbine.client import ClientConfig, TurbineClient
 from turbine_agent.exchange.turbine.outcome import Done
-from turbine_agent.exchange.turbine.signing import LocalSigner, TokenMinter, wallet_secret
+from turbine_agent.exchange.turbine.signing import LocalSigner, Naming, TokenMinter, wallet_secret
 from turbine_agent.model.commands import RaiseAlert
 from turbine_agent.model.events import AnyEvent, Event
 from turbine_agent.model.ids import OrderId
@@ -30,8 +31,8 @@ from turbine_agent.model.markets import Outcome, Side
 from turbine_agent.model.params import AgentParams
 from turbine_agent.model.units import MICROS, SECOND, Nanos, Price, Qty
 from turbine_agent.protocol.constants import POLYGON, STREAM
-from turbine_agent.runtime.driver import CommandDigest
 from turbine_agent.runtime.live import Ending, drive_live
+from turbine_agent.runtime.replay import naming_of
 from turbine_agent.runtime.serve import ExchangeServer
 from turbine_agent.simulation.flow import HOUSE
 from turbine_agent.simulation.latency import Latency, LatencyParams
@@ -54,17 +55,18 @@ FAREWELL: Final = 60 * SECOND
 class Wire:
     """What a test holds in its hands."""
 
-    def __init__(self, server: ExchangeServer, client: TurbineClient, agent: Agent, address: str) -> None:
+    def __init__(self, server: ExchangeServer, client: TurbineClient, agent: Agent, naming: Naming) -> None:
         self.server = server
         self.client = client
         self.agent = agent
-        self.address = address
-        self.digest = CommandDigest()
+        self.address = naming.trader
+        self.digest = TapedDigest()
         self.alerts: list[RaiseAlert] = []
         self.wrong: list[str] = []
         """Differences that no message on its way can explain."""
         self.events: list[AnyEvent] = []
-        """What the agent has heard, if it is kept."""
+        """What the agent has heard, if it is kept. Then the session is also replayed when it stops."""
+        self._tape = Tape(agent.params, naming_of(naming))
         self.orders_max = 2
         """Orders of full size that may be on one side of a book: one, and the one that replaces it."""
         self._is_over = False
@@ -74,7 +76,7 @@ class Wire:
     # -- the run -------------------------------------------------------------------------------------------
 
     def start(self, *, keeps_events: bool) -> None:
-        keep: tuple[Callable[[AnyEvent], None], ...] = (self.events.append,) if keeps_events else ()
+        keep: tuple[Callable[[AnyEvent], None], ...] = (self._keep,) if keeps_events else (self._forget,)
         self._run = asyncio.get_running_loop().create_task(
             drive_live(
                 self.agent,
@@ -87,10 +89,20 @@ class Wire:
         )
 
     async def stop(self) -> Ending:
-        """Leave in order."""
+        """Leave in order. What was kept of the session is replayed, to identical bytes."""
         self._is_over = True
         assert self._run is not None
-        return await self._run
+        ending = await self._run
+        if self.events:
+            assert self._tape.check().digest == self.digest.hex()
+        return ending
+
+    def _keep(self, event: AnyEvent) -> None:
+        self.events.append(event)
+        self._tape.after(event, self.digest.take())
+
+    def _forget(self, _: AnyEvent) -> None:
+        self.digest.take()
 
     def abandon(self) -> None:
         """A test has failed: let its own words be heard, not those of a task that nobody waits for."""
@@ -329,7 +341,7 @@ async def wired(
             on_alert=alerts.append,
         )
         async with client:
-            rig = Wire(server, client, agent, signer.naming.trader)
+            rig = Wire(server, client, agent, signer.naming)
             rig.alerts = alerts
             rig.start(keeps_events=keeps_events)
             try:
