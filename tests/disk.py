@@ -13,12 +13,15 @@ of that log is: every operation up to the file's last sync before it, and of the
 
     disk.break_down(apsw.FullError, on=Write, after=3)   # the fourth write from now fails, and all after it
     disk.repair()
+
+`hasty_disk` is for tests that are about something else: it does not wait for the platters.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from enum import Enum
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -159,6 +162,30 @@ class SimulatedFile(apsw.VFSFile):
     def xSync(self, flags: int) -> None:  # noqa: N802
         self._disk.note(Sync(file=self._file))
         super().xSync(flags)
+
+
+class HastyDisk(apsw.VFS):
+    """The real disk, but a sync returns at once."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name, base="")
+        self.name = name
+
+    def xOpen(self, name: str | apsw.URIFilename | None, flags: list[int]) -> apsw.VFSFile:  # noqa: N802
+        return HastyFile("", name, flags)
+
+
+class HastyFile(apsw.VFSFile):
+    """A file whose content is the system's business."""
+
+    def xSync(self, flags: int) -> None:  # noqa: N802
+        pass
+
+
+@cache
+def hasty_disk() -> HastyDisk:
+    """The one of this process."""
+    return HastyDisk("hasty")
 
 
 def _apply(files: dict[str, bytearray], op: Op, fate: Fate) -> None:

@@ -217,12 +217,12 @@ class Campaign:
         return found
 
     def finish(self, patience_s: float) -> None:
-        """A last run: until nothing of markets that are over is unsettled or unclaimed; then stop and compare."""
+        """A last run: until nothing of markets that are over is unsettled or unclaimed; then compare."""
         process = self.start()
         deadline = time.monotonic() + patience_s
         while time.monotonic() < deadline and process.poll() is None:
             time.sleep(2)
-            if self.exchange.look(lambda s: self._is_quiet(s)):
+            if self.exchange.look(self._is_quiet):
                 break
         process.send_signal(signal.SIGTERM)
         try:
@@ -266,7 +266,7 @@ class Campaign:
                 self.wrong.append(f"I4 tokens of {market_id}: {theirs} there, {ours} here")
             if state.account.claimable():
                 self.wrong.append(f"winnings of {market_id} were not claimed")
-        if not self.exchange.look(lambda s: self._is_quiet(s)):
+        if not self.exchange.look(self._is_quiet):
             self.wrong.append("winnings of a resolved market are still at the exchange")
 
     def close(self) -> None:

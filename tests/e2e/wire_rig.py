@@ -18,12 +18,13 @@ from typing import Any, Final, NamedTuple, TypeVar
 import msgspec
 from tests.e2e.proxy import HOST, Proxy
 from tests.e2e.virtual_loop import VirtualLoop
+from tests.journaled import Tape
 
 from turbine_agent.core.agent import Agent, AgentState
 from turbine_agent.exchange.turbine import wire
 from turbine_agent.exchange.turbine.client import ClientConfig, TurbineClient
 from turbine_agent.exchange.turbine.outcome import Done
-from turbine_agent.exchange.turbine.signing import LocalSigner, TokenMinter, wallet_secret
+from turbine_agent.exchange.turbine.signing import LocalSigner, Naming, TokenMinter, wallet_secret
 from turbine_agent.model.commands import RaiseAlert
 from turbine_agent.model.events import AnyEvent, Event
 from turbine_agent.model.ids import OrderId
@@ -32,7 +33,8 @@ from turbine_agent.model.params import AgentParams
 from turbine_agent.model.units import MICROS, SECOND, Nanos, Price, Qty
 from turbine_agent.protocol.constants import POLYGON, STREAM
 from turbine_agent.runtime.driver import CommandDigest
-from turbine_agent.runtime.live import Ending, LiveRun
+from turbine_agent.runtime.live import FORGETFUL, Ending, LiveRun
+from turbine_agent.runtime.replay import naming_of
 from turbine_agent.runtime.serve import ExchangeServer
 from turbine_agent.simulation.flow import HOUSE
 from turbine_agent.simulation.latency import Latency, LatencyParams
@@ -55,17 +57,18 @@ FAREWELL: Final = 60 * SECOND
 class Wire:
     """What a test holds in its hands."""
 
-    def __init__(self, server: ExchangeServer, client: TurbineClient, agent: Agent, address: str) -> None:
+    def __init__(self, server: ExchangeServer, client: TurbineClient, agent: Agent, naming: Naming) -> None:
         self.server = server
         self.client = client
         self.agent = agent
-        self.address = address
+        self.address = naming.trader
         self.digest = CommandDigest()
         self.alerts: list[RaiseAlert] = []
         self.wrong: list[str] = []
         """Differences that no message on its way can explain."""
         self.events: list[AnyEvent] = []
-        """What the agent has heard, if it is kept."""
+        """What the agent has heard, if it is kept. Then the session is also replayed when it stops."""
+        self._tape = Tape(agent.params, naming_of(naming))
         self.orders_max = 2
         """Orders of full size that may be on one side of a book: one, and the one that replaces it."""
         self._is_over = False
@@ -76,16 +79,25 @@ class Wire:
 
     def start(self, *, keeps_events: bool) -> None:
         keep: tuple[Callable[[AnyEvent], None], ...] = (self.events.append,) if keeps_events else ()
-        run = LiveRun(self.agent, self.client, digest=self.digest, observers=(*keep, self._observe))
+        run = LiveRun(
+            self.agent,
+            self.client,
+            digest=self.digest,
+            recorder=self._tape if keeps_events else FORGETFUL,
+            observers=(*keep, self._observe),
+        )
         self._run = asyncio.get_running_loop().create_task(
             run.run(lambda: self._is_over, farewell_ns=FAREWELL, reason="the run is over")
         )
 
     async def stop(self) -> Ending:
-        """Leave in order."""
+        """Leave in order. What was kept of the session is replayed, to identical bytes."""
         self._is_over = True
         assert self._run is not None
-        return await self._run
+        ending = await self._run
+        if self.events:
+            assert self._tape.check().digest == self.digest.hex()
+        return ending
 
     def abandon(self) -> None:
         """A test has failed: let its own words be heard, not those of a task that nobody waits for."""
@@ -361,7 +373,7 @@ async def wired(
     """A served exchange at the open of its first market, and an agent that has just connected to it."""
     async with connected(switches, seed=seed, start=OPEN, is_filtered=is_filtered, proxy=proxy) as line:
         agent = Agent(params, identify=line.signer.naming.identify)
-        rig = Wire(line.server, line.client, agent, line.signer.naming.trader)
+        rig = Wire(line.server, line.client, agent, line.signer.naming)
         rig.alerts = line.alerts
         rig.start(keeps_events=keeps_events)
         try:

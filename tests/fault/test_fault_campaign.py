@@ -16,7 +16,7 @@ BEGIN, END = (int(part) for part in os.environ.get("FAULT_SEEDS", "0:30").split(
 
 @pytest.mark.parametrize("seed", range(BEGIN, END))
 def test_bad_weather_costs_no_more_than_time(seed: int) -> None:
-    findings = try_seed(seed)
+    findings = try_seed(seed, replays=seed % 6 == 0)
     assert findings.wrong == []
 
 

@@ -7,6 +7,7 @@ from typing import Final
 
 import msgspec
 from tests.fault.weather import DELAY_MAX, Faults, FaultyWorld, draw_faults
+from tests.journaled import Tape
 from tests.kit import params
 
 from turbine_agent.core.agent import Agent, AgentState
@@ -173,8 +174,8 @@ def tell(agent: Agent) -> str:
     return f"{agent.state.value} ({halts})"
 
 
-def try_seed(seed: int, *, faulty: bool = True) -> Findings:
-    """Run one agent through the weather of a seed. Exceptions are for the caller."""
+def try_seed(seed: int, *, faulty: bool = True, replays: bool = False) -> Findings:
+    """Run one agent through the weather of a seed; replay it if asked for. Exceptions are for the caller."""
     chance = random.Random(f"exchange-{seed}").random
     markets = 1 + int(chance() * 2)
     faults = draw_faults(seed, FIRST_OPEN, FIRST_OPEN + markets * INTERVAL // 2)
@@ -210,8 +211,11 @@ def try_seed(seed: int, *, faulty: bool = True) -> Findings:
     accounts: dict[MarketId, MarketAccount] = {}
     ledger = agent.store.ledger
     keep = (lambda _: accounts.update(ledger.accounts),)
-    drive(agent, Person(world, agent, clear_ts), digest, (auditor, observer, *keep))
+    tape = Tape(agent.params) if replays else None
+    drive(agent, Person(world, agent, clear_ts), digest, (auditor, observer, *keep), tape)
     auditor.close()
+    if tape is not None:
+        assert tape.check().digest == digest.hex()
 
     wrong = [f"violation: {line}" for line in (*agent.violations[:3], *auditor.violations[:3])]
     wrong += observer.wrong

@@ -8,7 +8,7 @@
 Commands are compared as sentences. Routine ones (timers, reads, subscriptions) are left out unless a test
 asks for them with `expect_routine`. Whatever the agent asked for has to be expected before the next thing is
 told: a forgotten expectation fails the scenario, and so does one that was never made when it ends. A mismatch
-prints the whole conversation.
+prints the whole conversation. One that ends well is replayed from a journal, to identical bytes.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Self
 
+from tests.journaled import Tape
 from tests.kit import MARKET, T0, params, snapshot
 
 from turbine_agent.core.agent import Agent
@@ -73,6 +74,7 @@ class Talk:
         self._unexpected: list[str] = []
         self.routine: list[str] = []
         self._log: list[str] = []
+        self._tape = Tape(self.agent.params)
 
     def __enter__(self) -> Self:
         return self
@@ -82,6 +84,7 @@ class Talk:
     ) -> None:
         if kind is None:
             self._nothing_left("the scenario ended")
+            self._tape.check()
 
     # -- telling -------------------------------------------------------------------------------------------
 
@@ -90,7 +93,9 @@ class Talk:
         self._nothing_left("the next event was told")
         for event in events:
             self._log.append(f">> {event}")
+            self._tape.event(event)
             for command in self.agent.handle(event):
+                self._tape.command(command)
                 sentence = describe(command, self.orders)
                 self._log.append(f"<< {sentence}")
                 is_routine = isinstance(

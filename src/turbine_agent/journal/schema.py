@@ -195,7 +195,7 @@ FROM (
     JOIN records AS told
         ON told.body ->> '$.order_id' = placed.body ->> '$.order_id' AND ({_any_of(_ORDER_TYPES, "told.")})
     WHERE placed.type = 'PlaceOrder'
-    GROUP BY placed.seq
+    GROUP BY placed.seq, placed.body ->> '$.order_id'
 );
 
 CREATE VIEW claims AS

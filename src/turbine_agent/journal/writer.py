@@ -150,7 +150,7 @@ class Journal:
         self._append("C", type(command).__name__, self._ts, command)
 
     def checkpoint(self, body: bytes) -> None:
-        """A state that covers all records up to now; with the next flush it is the run's latest."""
+        """A state that covers all records up to now. With the next flush it replaces the run's last one."""
         self._check()
         seal = seal_checkpoint(self._chain, self._run, self._seq, body)
         self._run_statement(schema.PUT_CHECKPOINT, (self._run, self._seq, body, seal))

@@ -158,6 +158,13 @@ def identify_by(naming: OrderNaming) -> Identify:
             return Naming(trader=naming.trader, maker_fee_recipient=naming.maker_fee_recipient).identify
 
 
+def naming_of(naming: Naming) -> OrderNaming:
+    """What a header says of a run on the exchange, so that `identify_by` can undo it."""
+    return OrderNaming(
+        scheme=NamingScheme.TURBINE, trader=naming.trader, maker_fee_recipient=naming.maker_fee_recipient
+    )
+
+
 def _difference(step: Step, position: int, expected: str | None, got: str | None) -> Difference:
     return Difference(
         seq=step.seq, event=type(step.event).__name__, position=position, expected=expected, got=got
