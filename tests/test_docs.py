@@ -9,6 +9,7 @@ import pytest
 from tests.planted_bugs import BUGS, PACKAGE, ROOT, Bug
 
 from turbine_agent.model.reasons import Halt, Reason
+from turbine_agent.runtime.alerts import AlertCode
 
 RUNBOOK = (ROOT / "RUNBOOK.md").read_text(encoding="utf-8")
 
@@ -26,6 +27,15 @@ def test_the_runbook_explains_every_reason_for_not_quoting_and_no_other() -> Non
 
 def test_the_runbook_explains_every_halt_and_no_other() -> None:
     assert rows(RUNBOOK, "Halts") == {halt.value for halt in Halt}
+
+
+def test_the_runbook_has_a_section_for_every_alert_and_no_other() -> None:
+    """An alert names its page of the runbook by its code."""
+    section = RUNBOOK.split("\n## Alerts\n")[1].split("\n## ", maxsplit=1)[0]
+    pages = re.findall(r"(?m)^#### `(\w+)`\n\n(.+)\n\n- The agent: (.+)\n- You: (.+)$", section)
+    codes = [code for code, *_ in pages]
+    assert len(codes) == len(set(codes)) == section.count("#### ")
+    assert set(codes) == {halt.value for halt in Halt} | {code.value for code in AlertCode}
 
 
 def test_every_lesson_names_tests_that_exist() -> None:

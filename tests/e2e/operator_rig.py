@@ -31,7 +31,7 @@ from turbine_agent.runtime.probe_transport import Address, SocketVenue
 from turbine_agent.runtime.serve import ExchangeServer
 from turbine_agent.simulation.server.switches import Switches
 
-__all__ = ["Counter", "counter", "play"]
+__all__ = ["SWITCHES", "Counter", "counter", "play"]
 
 SWITCHES: Final = Switches(old_markets=2)
 
@@ -92,12 +92,12 @@ class Counter:
 
 
 @asynccontextmanager
-async def counter(*, request_timeout_s: float = 3.0) -> AsyncIterator[Counter]:
+async def counter(*, switches: Switches = SWITCHES, request_timeout_s: float = 3.0) -> AsyncIterator[Counter]:
     """An exchange on loopback that lives by the loop's clock, seven seconds into a market, and our wallet."""
     loop = asyncio.get_running_loop()
     began = loop.time()
-    simulation = msgspec.structs.replace(SWITCHES.simulation, is_populated=False)
-    server = ExchangeServer(msgspec.structs.replace(SWITCHES, simulation=simulation), 1, OPEN)
+    simulation = msgspec.structs.replace(switches.simulation, is_populated=False)
+    server = ExchangeServer(msgspec.structs.replace(switches, simulation=simulation), 1, OPEN)
     server.exchange.faults.clear()
     await server.listen(0)
 

@@ -25,6 +25,7 @@ class ExitCode(IntEnum):
     CREDENTIALS = 11
     HELD = 12
     HALTED = 20
+    NO_AGENT = 21
     ORDERS_LEFT = 23
     JOURNAL = 24
     UNREACHABLE = 30
@@ -73,6 +74,25 @@ JournalOption = Annotated[
         show_default=False,
     ),
 ]
+DataOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--data",
+        metavar="DIR",
+        help="Where the agents' files are. [TURBINE_DATA_DIR, else ~/.local/share/turbine-agent]",
+        show_default=False,
+    ),
+]
+WalletOption = Annotated[
+    str | None,
+    typer.Option(
+        "--wallet", metavar="ADDRESS", help="Which wallet's agent, if there are several.", show_default=False
+    ),
+]
+ModeOption = Annotated[
+    str | None,
+    typer.Option("--mode", metavar="live|paper", help="Which of its two.", show_default=False),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 
 
@@ -94,15 +114,31 @@ def code_of(error: Exception) -> ExitCode | None:
     Called when something went wrong already: the modules it knows are imported only then.
     """
     from turbine_agent.journal import errors
+    from turbine_agent.runtime.alerts import AlertError
     from turbine_agent.runtime.config import ConfigError
+    from turbine_agent.runtime.control import ControlError, NoAgentError
+    from turbine_agent.runtime.credentials import CredentialsError
+    from turbine_agent.runtime.data_folder import DataFolderError
+    from turbine_agent.runtime.latch import LatchError
+    from turbine_agent.runtime.lease import LeaseError, LeaseHeldError
 
     match error:
         case CommandError():
             return error.code
         case ConfigError():
             return ExitCode.CONFIG
-        case errors.JournalHeldError():
+        case CredentialsError():
+            return ExitCode.CREDENTIALS
+        case AlertError():
+            return ExitCode.CONFIG
+        case DataFolderError():
+            return ExitCode.USAGE
+        case NoAgentError():
+            return ExitCode.NO_AGENT
+        case errors.JournalHeldError() | LeaseHeldError():
             return ExitCode.HELD
+        case ControlError() | LatchError() | LeaseError():
+            return ExitCode.FAILED
         case errors.JournalCorruptError():
             return ExitCode.JOURNAL
         case errors.JournalDiskError():

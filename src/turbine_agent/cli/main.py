@@ -5,8 +5,8 @@
 * An error is one message: what, why, what to do. A traceback is shown with --debug only.
 * Exit codes: 0 done, 1 a bug in the agent, a failing system or a failed check, 2 the command or one of its
   input files makes no sense, 10 the settings do not, 11 keys are missing or refused, 12 another process holds
-  what only one may have, 23 orders are not proven cancelled, 24 a journal is damaged, 30 the exchange is
-  unreachable, 130 interrupted.
+  what only one may have, 20 the agent is halted or latched, 21 no agent runs, 23 orders are not proven
+  cancelled, 24 a journal is damaged, 30 the exchange is unreachable, 130 interrupted.
 * `--help` answers at once: a command's own imports wait until it is run.
 """
 
@@ -17,7 +17,20 @@ from typing import Annotated
 
 import typer
 
-from turbine_agent.cli import backtest, config, exchange, explain, journal, probe, replay, run, signer, sim
+from turbine_agent.cli import (
+    backtest,
+    config,
+    doctor,
+    exchange,
+    explain,
+    journal,
+    operate,
+    probe,
+    replay,
+    run,
+    signer,
+    sim,
+)
 from turbine_agent.cli.common import ExitCode, code_of, complain
 
 app = typer.Typer(
@@ -25,8 +38,8 @@ app = typer.Typer(
     help="Inventory-aware market making for binary prediction markets: deterministic, fail-closed.",
     epilog=(
         "Exit codes: 0 done, 1 failure, 2 usage or input, 10 configuration, 11 credentials,"
-        " 12 held by another process, 23 orders not proven cancelled, 24 journal damaged,"
-        " 30 exchange unreachable, 130 interrupted."
+        " 12 held by another process, 20 halted, 21 no agent runs, 23 orders not proven cancelled,"
+        " 24 journal damaged, 30 exchange unreachable, 130 interrupted."
     ),
     no_args_is_help=True,
     add_completion=False,
@@ -40,6 +53,14 @@ app.command("exchange")(exchange.exchange)
 app.command("run")(run.run)
 app.command("probe")(probe.probe)
 app.command("replay")(replay.replay)
+app.command("status")(operate.status)
+app.command("why")(operate.why)
+app.command("halt")(operate.halt)
+app.command("resume")(operate.resume)
+app.command("cancel-all")(operate.cancel_all)
+app.command("claim")(operate.claim)
+app.command("stop")(operate.stop)
+app.command("doctor")(doctor.doctor)
 app.add_typer(journal.app, name="journal")
 app.command("signer")(signer.signer)
 app.add_typer(config.app, name="config")

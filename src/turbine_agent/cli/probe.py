@@ -76,11 +76,11 @@ def probe(
         registers=auto_register,
         trades=trade_test,
     )
-    address = _address(settings, host)
+    address = address_for(settings, host)
     credentials = None
     try:
         if auto_register or trade_test:
-            _check_encrypted(address)
+            check_encrypted(address)
             credentials = take_credentials(terminal_ask())
             for warning in credentials.warnings:
                 complain(f"warning: {warning}")
@@ -124,7 +124,7 @@ async def _probe(address: Address, wish: Wish, credentials: Credentials | None, 
             return probe.report(is_interrupted=True)
 
 
-def _address(settings: ExchangeSettings, host: str | None) -> Address:
+def address_for(settings: ExchangeSettings, host: str | None) -> Address:
     """Where to ask. A host that is named has its stream where Turbine has it."""
     import re
 
@@ -148,7 +148,7 @@ def _address(settings: ExchangeSettings, host: str | None) -> Address:
     )
 
 
-def _check_encrypted(address: Address) -> None:
+def check_encrypted(address: Address) -> None:
     """Keys and tokens leave this machine encrypted, or not at all."""
     from ipaddress import ip_address
     from urllib.parse import urlsplit

@@ -263,9 +263,10 @@ def _short(path: Path) -> Iterator[str]:
 class ControlClient:
     """Calls a running agent. Synchronous: it is a command line's."""
 
-    def __init__(self, path: Path, *, timeout_s: float = CONVERSATION_S) -> None:
+    def __init__(self, path: Path, *, timeout_s: float | None = None) -> None:
+        """`timeout_s` is how long each step of a conversation may take; `CONVERSATION_S` by default."""
         self.path = path
-        self._timeout_s = timeout_s
+        self._timeout_s = CONVERSATION_S if timeout_s is None else timeout_s
 
     def status(self) -> Status:
         """The picture. Raises NoAgentError, ControlError."""

@@ -23,6 +23,7 @@ import msgspec
 from turbine_agent.exchange.turbine import wire
 from turbine_agent.exchange.turbine.limits import SigningGuard
 from turbine_agent.exchange.turbine.outcome import Done, SurelyRefused
+from turbine_agent.exchange.turbine.signing import TokenMinter
 from turbine_agent.model.units import MILLISECOND, SECOND, micros_from_text, text_from_micros
 from turbine_agent.protocol import constants
 from turbine_agent.protocol.constants import UINT256_MAX, Chain
@@ -481,6 +482,17 @@ class _Doctor:
 def owner_of(credentials: Credentials, chain: Chain, exchange: Venue) -> str:
     """The address of the wallet whose key is at hand. Raises CredentialsError."""
     return credentials.signer(chain, SigningGuard(probe_trade.LIMITS, exchange.now)).naming.trader
+
+
+async def key_owner(exchange: Venue, minter: TokenMinter) -> str | None:
+    """Whose API key it is, in lower case; None if the exchange does not say."""
+    client = Client(exchange, lambda: minter.mint(exchange.now() // SECOND, secrets.token_bytes(16)))
+    verdict = await client.verdict("GET", constants.USER_STATS, is_private=True)
+    if not isinstance(verdict, Done):
+        return None
+    with suppress(wire.DecodeError):
+        return probe_checks.user_address(verdict.body)
+    return None
 
 
 def check_journal_tail(path: Path) -> str:
