@@ -1,4 +1,4 @@
-"""Secrets in real processes: the signer apart from who trades, and a canary sought in all they leave behind."""
+"""Secrets in real processes: the signer apart from who trades, and a canary sought in all they leave."""
 
 from __future__ import annotations
 
