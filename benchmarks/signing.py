@@ -64,6 +64,7 @@ def separate(folder: Path) -> subprocess.Popen[bytes]:
     environ = {
         "PATH": os.environ.get("PATH", os.defpath),
         "TURBINE_ENV_FILE": str(folder / "none"),
+        "TURBINE_DATA_DIR": str(folder),
         "TURBINE_PRIVATE_KEY": KEY,
     }
     return subprocess.Popen(command, stdout=subprocess.PIPE, env=environ)  # noqa: S603 -- our own command

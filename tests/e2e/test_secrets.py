@@ -97,10 +97,14 @@ class Home:
         self.folder = folder
         self.socket = folder / "signer"
         self.log = folder / "signer.log"
+        trader = Account.from_key(bytes.fromhex(key)).address.lower()
+        self.latch = folder / "data" / trader / "live" / "latch.json"
+        """Where the agent's is."""
         self.keys = self.private("keys", "")
         keystore = json.dumps(Account.encrypt(bytes.fromhex(key), PASSWORD, "scrypt", 2**10))
         self.wallet = {
             "TURBINE_ENV_FILE": str(folder / "none"),
+            "TURBINE_DATA_DIR": str(folder / "data"),
             "TURBINE_KEYSTORE": str(self.private("wallet.json", keystore)),
             "TURBINE_KEYSTORE_PASSWORD_FILE": str(self.private("password", PASSWORD + "\n")),
         }
@@ -138,7 +142,9 @@ def test_orders_are_signed_by_the_other_process_and_no_canary_is_in_anything_tha
 ) -> None:
     signer = home.signer(*PROBE_FITS, "--allow", "registration", f"--set=logging.file_path={home.log}")
     try:
-        assert signer.line == f"signing for {WALLET} on chain 137 at {home.socket}\n"
+        assert signer.line == (
+            f"signing for {WALLET} on chain 137 at {home.socket}, until {home.latch} appears\n"
+        )
         registered = run("probe", "--host", exchange, "--auto-register", environ=home.trader)
         assert registered.returncode == 0, registered.stdout + registered.stderr
         traded = run("probe", "--host", exchange, "--trade-test", environ=home.trader)
@@ -218,17 +224,18 @@ def test_limits_and_latch_of_the_other_process_stop_orders_and_ctrl_c_ends_it(
     exchange: str, tmp_path: Path
 ) -> None:
     home = Home(tmp_path, OTHER_KEY)
-    latch = home.folder / "latch"
     for more, problem in (
         (("--allow", "registration"), r"a size of 82\.926\d+ shares is outside of 0 \.\.\. 50"),
-        (("--latch", str(latch), *PROBE_FITS), "the kill switch is latched"),
+        (PROBE_FITS, "the kill switch is latched"),
     ):
         signer = home.signer(*more)
         try:
             if "registration" in more:
                 done = run("probe", "--host", exchange, "--auto-register", environ=home.trader)
                 assert done.returncode == 0, done.stdout + done.stderr
-                latch.touch()
+            else:
+                home.latch.parent.mkdir(parents=True)
+                home.latch.touch()
             done = run("probe", "--host", exchange, "--trade-test", environ=home.trader)
             assert done.returncode == 1, done.stdout + done.stderr
             assert re.search(rf"(?m)^error: BUY placed: the signer refuses: .*{problem}", done.stderr)
@@ -257,7 +264,12 @@ def test_what_keeps_a_signer_from_starting_has_its_exit_code(home: Home) -> None
     socket = ("signer", "--socket", str(home.socket))
     wrong = home.wallet | {"TURBINE_KEYSTORE_PASSWORD_FILE": str(home.private("wrong", "canary"))}
     for arguments, environ, code, told in (
-        (socket, {"TURBINE_ENV_FILE": str(home.folder / "x")}, 11, "there is no wallet"),
+        (
+            ("signer", "--data", "d", *socket[1:]),
+            {"TURBINE_ENV_FILE": str(home.folder / "x")},
+            11,
+            "there is no wallet",
+        ),
         (socket, wrong, 11, "the password is wrong"),
         (("signer", "--socket", str(home.keys)), home.wallet, 1, "no socket"),
     ):
@@ -273,9 +285,18 @@ def test_what_keeps_a_signer_from_starting_has_its_exit_code(home: Home) -> None
     ("arguments", "code", "told"),
     [
         ((), ExitCode.USAGE, "where to listen is not known"),
-        (("--socket", "s", "--allow", "order "), ExitCode.USAGE, "there is no such operation"),
-        (("--socket", "s", "--set", "exchange.chain_id=5"), ExitCode.USAGE, "not one of the exchange's"),
-        (("--socket", "s", "--set", "risk.pull_s=-1"), ExitCode.CONFIG, "risk.pull_s"),
+        (("--socket", "s"), ExitCode.USAGE, "there is no home folder"),
+        (
+            ("--socket", "s", "--latch", "l", "--allow", "order "),
+            ExitCode.USAGE,
+            "there is no such operation",
+        ),
+        (
+            ("--socket", "s", "--latch", "l", "--set", "exchange.chain_id=5"),
+            ExitCode.USAGE,
+            "not one of the exchange's",
+        ),
+        (("--socket", "s", "--data", "d", "--set", "risk.pull_s=-1"), ExitCode.CONFIG, "risk.pull_s"),
     ],
 )
 def test_what_makes_no_sense_is_said_before_a_key_is_looked_at(
@@ -285,7 +306,8 @@ def test_what_makes_no_sense_is_said_before_a_key_is_looked_at(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.delenv("TURBINE_SIGNER_SOCKET", raising=False)
+    for name in ("TURBINE_SIGNER_SOCKET", "TURBINE_DATA_DIR", "XDG_DATA_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TURBINE_PRIVATE_KEY", "canary")
     with pytest.raises(SystemExit) as caught:
         entry(["signer", *arguments])
