@@ -19,6 +19,8 @@ from turbine_agent.cli.common import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from turbine_agent.exchange.turbine.limits import Operation
 
 
@@ -38,8 +40,14 @@ def signer(
     latch: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="While this file is there, no order is signed.", show_default=False
+            metavar="FILE",
+            help="While this file is there, no order is signed. [the agent's own latch, in its data folder]",
+            show_default=False,
         ),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="The agent's --data. [TURBINE_DATA_DIR]", show_default=False),
     ] = None,
     client_uid: Annotated[
         int | None,
@@ -52,14 +60,15 @@ def signer(
 ) -> None:
     """Hold the wallet's key, and sign what is within the settings' limits.
 
-    Start it before the agent, and give both the same settings and TURBINE_SIGNER_SOCKET. See docs/secrets.md.
+    Start it before the agent; give both the same settings, TURBINE_SIGNER_SOCKET and data folder.
+    See docs/secrets.md.
     """
     import os
     import signal
 
     from turbine_agent.exchange.turbine.clock import SystemClock
-    from turbine_agent.exchange.turbine.limits import SigningGuard, never_latched
-    from turbine_agent.exchange.turbine.signing import LocalSigner
+    from turbine_agent.exchange.turbine.limits import SigningGuard
+    from turbine_agent.exchange.turbine.signing import LocalSigner, wallet_address
     from turbine_agent.runtime import logs
     from turbine_agent.runtime.credentials import (
         SIGNER_SOCKET,
@@ -68,6 +77,7 @@ def signer(
         take_wallet,
         terminal_ask,
     )
+    from turbine_agent.runtime.data_folder import Mode, data_folder
     from turbine_agent.runtime.settings import to_signing_limits
     from turbine_agent.runtime.signer_process import SignerServer, harden_process, latch_file
 
@@ -75,6 +85,7 @@ def signer(
     path = socket or (Path(named) if named else None)
     if path is None:
         raise UsageError(f"where to listen is not known\n  do: give --socket PATH, or set {SIGNER_SOCKET}")
+    root = None if latch is not None else _data_root(data, os.environ)
     settings = settings_for(config, overrides).settings
     chain = chain_for(settings.exchange.chain_id)
     limits = to_signing_limits(settings, _operations(allow or []))
@@ -88,21 +99,32 @@ def signer(
     for warning in warnings:
         complain(f"warning: {warning}")
     forget(os.environ, tuple(os.environ))
-    guard = SigningGuard(
-        limits, SystemClock(), is_latched=never_latched if latch is None else latch_file(latch)
-    )
+    if latch is None:
+        assert root is not None
+        latch = data_folder(root, wallet_address(wallet), Mode.LIVE).latch
+    guard = SigningGuard(limits, SystemClock(), is_latched=latch_file(latch))
     ours = LocalSigner(wallet, chain, guard=guard)
     try:
         with SignerServer(ours, chain, path, client_uid=client_uid, say=log.info) as server:
             for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, lambda _, __: server.stop())
-            print(f"signing for {ours.naming.trader} on chain {chain.chain_id} at {path}", flush=True)
+            whose = f"{ours.naming.trader} on chain {chain.chain_id}"
+            print(f"signing for {whose} at {path}, until {latch} appears", flush=True)
             server.serve()
     except OSError as error:
         raise CommandError(
             f"{path}: cannot listen there: {error}\n"
             "  do: name a place that you may write to, with a short name, and where no signer listens"
         ) from error
+
+
+def _data_root(data: Path | None, environ: Mapping[str, str]) -> Path:
+    from turbine_agent.runtime.data_folder import DataFolderError, data_root
+
+    try:
+        return data_root(data, environ)
+    except DataFolderError as error:
+        raise UsageError(str(error)) from error
 
 
 def _operations(allow: list[str]) -> tuple[Operation, ...]:

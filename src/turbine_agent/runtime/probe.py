@@ -109,6 +109,7 @@ class Probe:
         self._venue = venue
         self._wish = wish
         self._credentials = credentials
+        self._made_signer: Signer | None = None
         self._record = Record(say)
         self._client = Client(venue)
         self._quick: wire.QuickMarket | None = None
@@ -280,10 +281,13 @@ class Probe:
 
     def _signer(self, credentials: Credentials) -> Signer:
         """Within limits that fit the probe's two orders and nothing else."""
-        try:
-            return credentials.signer(self._wish.chain, SigningGuard(probe_trade.LIMITS, self._venue.now))
-        except CredentialsError as error:
-            raise _refused(error) from None
+        if self._made_signer is None:
+            guard = SigningGuard(probe_trade.LIMITS, self._venue.now)
+            try:
+                self._made_signer = credentials.signer(self._wish.chain, guard)
+            except CredentialsError as error:
+                raise _refused(error) from None
+        return self._made_signer
 
     async def _ask_for_key(self, credentials: Credentials) -> str:
         signer = self._signer(credentials)

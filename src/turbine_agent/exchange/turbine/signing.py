@@ -78,6 +78,11 @@ def wallet_secret(text: str) -> Secret:
     return Secret(bytes.fromhex(found[1]))
 
 
+def wallet_address(wallet: Secret) -> str:
+    """The checksum address of a wallet's key."""
+    return eip712.address_of(PrivateKey(wallet.reveal()).public_key.format(compressed=False))
+
+
 def api_secret(text: str) -> Secret:
     """Read an Ed25519 key in hex: the seed, or the seed and the public key. Raises CredentialError."""
     found = _HEX_KEY.fullmatch(text.strip())
@@ -242,7 +247,7 @@ class LocalSigner:
             eip712.checksum_address(address) for address in (chain.settlement, *settlements)
         )
         self._naming = Naming(
-            trader=eip712.address_of(self._key.public_key.format(compressed=False)),
+            trader=wallet_address(secret),
             maker_fee_recipient=eip712.checksum_address(maker_fee_recipient),
         )
 
