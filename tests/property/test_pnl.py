@@ -161,7 +161,7 @@ class Flow:
             flow = Fraction((-value if is_buy else value) + (0 if outcome is Outcome.YES else tokens))
             realised -= event.fee
             if net * delta < 0:
-                part = min(abs(net), abs(delta))
+                part = min(abs(net), Fraction(abs(delta)))
                 realised += flow * part / abs(delta) - basis * part / abs(net)
                 basis -= basis * part / abs(net)
                 flow -= flow * part / abs(delta)
