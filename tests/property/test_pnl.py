@@ -160,7 +160,7 @@ class Flow:
             flow = Fraction((-value if is_buy else value) + (0 if outcome is Outcome.YES else tokens))
             realised -= event.fee
             if net * delta < 0:
-                part: Fraction = min(abs(net), Fraction(abs(delta)))
+                part = min(abs(net), Fraction(abs(delta)))
                 realised += flow * part / abs(delta) - basis * part / abs(net)
                 basis -= basis * part / abs(net)
                 flow -= flow * part / abs(delta)
