@@ -98,15 +98,15 @@ BUGS = (
     Bug(
         "duplicate-fill-booked-twice",
         "core/ledger.py",
-        "        if key in self.booked:\n            return False\n        is_buy",
-        "        is_buy",
+        "        if key in self.booked:\n            return False\n        fill = _fill",
+        "        fill = _fill",
         "tests/property/test_ledger.py",
     ),
     Bug(
         "reversed-fill-keeps-its-tokens",
         "core/ledger.py",
-        "        self.matched.trade(outcome, -tokens, -cash)",
-        "        self.matched.trade(outcome, 0, -cash)",
+        "        self.matched.trade(fill.outcome, -fill.tokens, -fill.cash)",
+        "        self.matched.trade(fill.outcome, 0, -fill.cash)",
         "tests/property/test_ledger.py",
     ),
     Bug(
@@ -801,15 +801,15 @@ BUGS = (
     Bug(
         "taker-called-maker",
         "exchange/turbine/fills.py",
-        "        is_taker = price != order.terms.price or order.took\n",
+        "        is_taker = price != order.terms.price or (order.took is True and not order.has_taken)\n",
         "        is_taker = price != order.terms.price\n",
         "tests/conformance/test_conformance.py::test_the_venue_keeps_the_promise_on_the_card[served-C25-1]",
     ),
     Bug(
         "failed-trade-taken-for-settled",
         "exchange/turbine/fills.py",
-        "self._end(self._still_pending(execution), Fate.FAILED, ts, events)",
-        "self._end(self._still_pending(execution), Fate.SETTLED, ts, events)",
+        "execution.has_failed_row = True\n                self._end(execution, Fate.FAILED, ts, events)",
+        "execution.has_failed_row = True\n                self._end(execution, Fate.SETTLED, ts, events)",
         "tests/conformance/test_conformance.py::test_the_venue_keeps_the_promise_on_the_card[served-C24-1]",
     ),
 )

@@ -334,7 +334,7 @@ def test_what_the_readme_tells_to_type_exists(command: str, capsys: pytest.Captu
     """Every make target, every subcommand and every flag; that the commands work is what tests/e2e is for."""
     words = command.split()
     while re.fullmatch(r"[A-Z_]+=.*", words[0]):
-        assert words.pop(0).startswith("TURBINE_"), command
+        assert words.pop(0).startswith(("TURBINE_", "TRADING_ENABLED", "DRY_RUN")), command
     program, *arguments = words
     if program == "make":
         targets = re.findall(r"(?m)^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"))

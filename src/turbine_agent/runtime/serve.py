@@ -305,7 +305,7 @@ class ExchangeServer:
         if answer.status == web.HTTPNoContent.status_code:
             del headers["Content-Type"]
         elif "Content-Encoding" in headers:
-            pass  # It is packed already.
+            body = gzip.compress(body)  # Whether it was asked for or not.
         elif len(body) >= GZIP_MIN and "gzip" in request.headers.get("Accept-Encoding", ""):
             body = gzip.compress(body, compresslevel=1)
             headers["Content-Encoding"] = "gzip"
