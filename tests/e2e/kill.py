@@ -107,6 +107,7 @@ class Exchange:
         asyncio.run_coroutine_threadsafe(self.server.close(), self._loop).result(60)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(60)
+        self._loop.close()
 
 
 class Campaign:
@@ -143,20 +144,29 @@ class Campaign:
 
     # -- one process ---------------------------------------------------------------------------------------
 
-    def start(self, *, crash_at: str | None = None, seconds: float | None = None) -> subprocess.Popen[bytes]:
-        environment = dict(self.environment)
+    def start(
+        self,
+        *,
+        crash_at: str | None = None,
+        seconds: float | None = None,
+        folder: Path | None = None,
+        environment: dict[str, str] | None = None,
+        before: tuple[str, ...] = (),
+    ) -> subprocess.Popen[bytes]:
+        """The agent; `before` are the words of a command that becomes it."""
+        environment = dict(environment or self.environment)
+        folder = folder or self.folder
         if crash_at is not None:
             environment["TURBINE_CRASH_AT"] = crash_at
         command = [
-            sys.executable, "-m", "turbine_agent", "run",
+            *before, sys.executable, "-m", "turbine_agent", "run",
             "--host", self.exchange.server.url,
-            "--data", str(self.folder),
+            "--data", str(folder),
             "--speed", str(self.speed),
         ]  # fmt: skip
         if seconds is not None:
             command += ["--for", str(seconds)]
-        log = (self.folder / "agent.log").open("ab")
-        with log:
+        with (folder / "agent.log").open("ab") as log:
             return subprocess.Popen(command, env=environment, stdout=log, stderr=log)
 
     def kill_at(self, label: str, count: int, patience_s: float) -> bool:

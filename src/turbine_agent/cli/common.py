@@ -121,6 +121,7 @@ def code_of(error: Exception) -> ExitCode | None:
     from turbine_agent.runtime.data_folder import DataFolderError
     from turbine_agent.runtime.latch import LatchError
     from turbine_agent.runtime.lease import LeaseError, LeaseHeldError
+    from turbine_agent.runtime.run import GuardError, PreflightError
 
     match error:
         case CommandError():
@@ -137,7 +138,9 @@ def code_of(error: Exception) -> ExitCode | None:
             return ExitCode.NO_AGENT
         case errors.JournalHeldError() | LeaseHeldError():
             return ExitCode.HELD
-        case ControlError() | LatchError() | LeaseError():
+        case PreflightError(is_unreachable=True):
+            return ExitCode.UNREACHABLE
+        case ControlError() | GuardError() | LatchError() | LeaseError() | PreflightError():
             return ExitCode.FAILED
         case errors.JournalCorruptError():
             return ExitCode.JOURNAL

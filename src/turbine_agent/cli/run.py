@@ -183,11 +183,7 @@ def _keys(settings: Settings, clock: Callable[[], Nanos], root: Path) -> Keys:
     signer = found.signer(chain_for(settings.exchange.chain_id), guard)
     folder = DataFolder(root=root, mode=Mode.LIVE, wallet=signer.naming.trader.lower())
     latch.append(latch_file(folder.latch))
-    assert found.api_key_id is not None
-    assert found.api_secret is not None
-    return Keys(
-        signer=signer, minter=found.minter(), api_key_id=found.api_key_id, api_secret=found.api_secret
-    )
+    return Keys(signer=signer, minter=found.minter(), credentials=found)
 
 
 def _leave(ended: Ended) -> None:

@@ -138,6 +138,14 @@ async def examine(
     return await _Doctor(scene, exchange, check_journal or check_journal_tail, say).run()
 
 
+async def examine_exchange(
+    scene: Scene, exchange: Venue, credentials: Credentials | None, address: str | None
+) -> tuple[Finding, ...]:
+    """The checks of the exchange alone, with keys that somebody has read already: before a run begins."""
+    doctor = _Doctor(scene, exchange, check_journal_tail, lambda _: None)
+    return await doctor.run_there(credentials, address)
+
+
 class _Doctor:
     """One examination."""
 
@@ -167,6 +175,14 @@ class _Doctor:
         self._check("lease", self._lease)
         self._check("latch", self._latch)
         self._check("journal", self._journal)
+        return await self._run_there()
+
+    async def run_there(self, credentials: Credentials | None, address: str | None) -> tuple[Finding, ...]:
+        """What needs the exchange alone."""
+        self._credentials, self._address = credentials, address
+        return await self._run_there()
+
+    async def _run_there(self) -> tuple[Finding, ...]:
         rest = ("clock", "API key", "balance", "allowance", "open orders")
         if not await self._ask("exchange", self._health):
             for name in rest:

@@ -30,7 +30,7 @@ import msgspec
 from turbine_agent.core.agent import Agent, AgentState
 from turbine_agent.core.state import Phase
 from turbine_agent.exchange.turbine.client import ClientConfig, TurbineClient
-from turbine_agent.exchange.turbine.signing import Naming, Secret, Signer, TokenMinter
+from turbine_agent.exchange.turbine.signing import Naming, Signer, TokenMinter
 from turbine_agent.journal import Journal, OrderNaming, RunHeader
 from turbine_agent.journal import Mode as JournalMode
 from turbine_agent.journal.records import NamingScheme
@@ -54,7 +54,9 @@ from turbine_agent.runtime import latch as latch_file
 from turbine_agent.runtime.alerts import Alert, AlertAddresses, AlertCode, Alerts
 from turbine_agent.runtime.cancel_all import Outcome, cancel_everything
 from turbine_agent.runtime.control import ControlServer
+from turbine_agent.runtime.credentials import Credentials
 from turbine_agent.runtime.data_folder import DataFolder
+from turbine_agent.runtime.doctor import Finding, Level, Scene, examine_exchange
 from turbine_agent.runtime.driver import Observer
 from turbine_agent.runtime.guardian import BEAT_S, Charge, Guard
 from turbine_agent.runtime.lease import take
@@ -199,8 +201,7 @@ class Keys(msgspec.Struct, frozen=True, kw_only=True):
 
     signer: Signer
     minter: TokenMinter
-    api_key_id: str
-    api_secret: Secret
+    credentials: Credentials
 
 
 class Ended(msgspec.Struct, frozen=True, kw_only=True):
@@ -343,6 +344,7 @@ async def run_agent(
         carry = with_latches(known, latches_of(latch.read(), clock()))
         step("recovered")
 
+        await _preflight(plan, keys, environ, log)
         agent = Agent(params, identify=naming.identify)
         alerts = await stack.enter_async_context(
             Alerts(
@@ -418,7 +420,38 @@ async def run_agent(
         )
 
 
+class PreflightError(Exception):
+    """Something about the exchange is not as trading needs it. The text says what, why and what to do."""
+
+    def __init__(self, finding: Finding) -> None:
+        super().__init__(f"{finding.name}: {finding.found}\n  do: {finding.remedy or 'try again'}")
+        self.is_unreachable = finding.name == "exchange"
+
+
 # -- inside ------------------------------------------------------------------------------------------------
+
+
+async def _preflight(plan: Plan, keys: Keys | None, environ: Mapping[str, str], log: Logger) -> None:
+    """Ask the exchange what the doctor asks it. Raises PreflightError for what fails."""
+    scene = Scene(
+        settings=plan.settings,
+        chain=plan.client.chain,
+        environ=environ,
+        root=plan.folder.root,
+        wallet=None if keys is None else keys.signer.naming.trader,
+        mode=plan.mode,
+    )
+    async with SocketVenue(_address(plan)) as exchange:
+        findings = await examine_exchange(
+            scene, exchange, None if keys is None else keys.credentials, scene.wallet
+        )
+    for finding in findings:
+        if finding.name == "clock" and plan.speed != 1:
+            continue  # A fast clock agrees with nobody's.
+        if finding.level is Level.FAIL:
+            raise PreflightError(finding)
+        if finding.level is Level.WARN:
+            log.warning("preflight", check=finding.name, found=finding.found, remedy=finding.remedy)
 
 
 def _paper_venue(client: TurbineClient, settings: Settings, carry: Carry | None) -> PaperVenue:
@@ -493,11 +526,13 @@ async def _start_guard(
     plan: Plan, keys: Keys, epoch: int, addresses: AlertAddresses, environ: Mapping[str, str]
 ) -> Guard:
     """A guardian that watches already. Raises GuardError."""
+    secret = keys.credentials.api_secret
+    assert secret is not None, "without it there would be no minter"
     charge = Charge(
         base_url=plan.client.base_url,
         address=keys.signer.naming.trader,
-        api_key_id=keys.api_key_id,
-        api_secret_hex=keys.api_secret.reveal().hex(),
+        api_key_id=keys.minter.key_id,
+        api_secret_hex=secret.reveal().hex(),
         order_ttl_s=int(plan.settings.risk.order_ttl_s),
         lease_path=str(plan.folder.lease),
         epoch=epoch,

@@ -17,12 +17,12 @@ from turbine_agent.model.events import (
     MarketOpened,
     MarketResolved,
     OrderFilled,
-    SettlementStatus,
     SettlementUpdated,
     TimerFired,
 )
 from turbine_agent.model.ids import FillId, MarketId, OrderId
 from turbine_agent.model.markets import Market, Outcome, Side
+from turbine_agent.model.orders import SettlementStatus
 from turbine_agent.model.units import MILLISECOND, SECOND, Money, Nanos, micros_from_text
 from turbine_agent.runtime.pnl import (
     PnlKeeper,
