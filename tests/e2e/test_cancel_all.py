@@ -133,6 +133,25 @@ def test_a_single_empty_list_is_no_proof() -> None:
     play(script, limit_s=20)
 
 
+def test_an_unreadable_list_between_two_empty_ones_starts_the_proof_anew() -> None:
+    async def script() -> None:
+        async with counter() as rig:
+
+            async def trouble() -> None:
+                await asyncio.sleep(0.5)
+                rig.fault("http-503@read=1")
+                await asyncio.sleep(1)
+                rig.fault("http-503@read=0")
+
+            meanwhile = asyncio.ensure_future(trouble())
+            outcome = await everything(rig)
+            await meanwhile
+            assert outcome.is_proven
+            assert outcome.rounds == 4  # Empty, unreadable, empty, empty.
+
+    play(script, limit_s=20)
+
+
 def test_an_order_that_outlives_the_cancel_of_its_market_is_cancelled_by_its_name() -> None:
     async def script() -> None:
         async with counter() as rig:

@@ -118,13 +118,19 @@ class AlertError(Exception):
 
 
 def read_addresses(environ: Mapping[str, str]) -> AlertAddresses:
-    """The addresses in the environment, else in the file of secrets. Raises AlertError, CredentialsError."""
+    """The addresses in the environment, else in the file of secrets; from now on no log shows them.
+
+    Raises AlertError, CredentialsError. The process's own environment is rid of them by `credentials.forget`.
+    """
     found = {name: environ.get(name, "").strip() for name in (WEBHOOK_URL, APPRISE_URLS)}
     if not all(found.values()):
         file = EnvFile.read(env_path(environ))
         found = {name: value or file.value(name) for name, value in found.items()}
     if found[WEBHOOK_URL]:
         check_webhook(found[WEBHOOK_URL])
+    for text in found.values():
+        for url in text.replace(",", " ").split():
+            redaction.register_text(url)
     return AlertAddresses(
         webhook_url=found[WEBHOOK_URL], apprise_urls=tuple(found[APPRISE_URLS].replace(",", " ").split())
     )

@@ -23,7 +23,7 @@ import msgspec
 
 from turbine_agent.runtime.mode import Mode
 
-__all__ = ["DataFolder", "DataFolderError", "Mode", "data_folder", "data_root", "folders_in"]
+__all__ = ["NO_WALLET", "DataFolder", "DataFolderError", "Mode", "data_folder", "data_root", "folders_in"]
 
 VARIABLE: Final = "TURBINE_DATA_DIR"
 NO_WALLET: Final = "no-wallet"

@@ -149,7 +149,13 @@ class Guard:
             raise
         finally:
             theirs.close()
-        ours.sendall(msgspec.json.encode(charge) + b"\n")
+        try:
+            ours.sendall(msgspec.json.encode(charge) + b"\n")
+        except OSError:  # It died at once; its error stream says why.
+            ours.close()
+            process.kill()
+            process.wait()
+            raise
         ours.settimeout(0)
         return cls(process, ours)
 
