@@ -25,8 +25,9 @@ from turbine_agent.exchange.turbine import wire
 from turbine_agent.exchange.turbine.client import ClientConfig, TurbineClient
 from turbine_agent.exchange.turbine.outcome import Done
 from turbine_agent.exchange.turbine.signing import LocalSigner, Naming, TokenMinter, wallet_secret
+from turbine_agent.model.carry import Carry
 from turbine_agent.model.commands import RaiseAlert
-from turbine_agent.model.events import AnyEvent, Event
+from turbine_agent.model.events import AnyEvent, Event, Restored
 from turbine_agent.model.ids import OrderId
 from turbine_agent.model.markets import Outcome, Side
 from turbine_agent.model.params import AgentParams
@@ -57,18 +58,20 @@ FAREWELL: Final = 60 * SECOND
 class Wire:
     """What a test holds in its hands."""
 
-    def __init__(self, server: ExchangeServer, client: TurbineClient, agent: Agent, naming: Naming) -> None:
-        self.server = server
-        self.client = client
-        self.agent = agent
-        self.address = naming.trader
+    def __init__(self, line: Line, params: AgentParams, *, keeps_events: bool) -> None:
+        self.server = line.server
+        self.client = line.client
+        self.address = line.signer.naming.trader
+        self.agent = Agent(params, identify=line.signer.naming.identify)
         self.digest = CommandDigest()
-        self.alerts: list[RaiseAlert] = []
+        self.alerts = line.alerts
         self.wrong: list[str] = []
         """Differences that no message on its way can explain."""
         self.events: list[AnyEvent] = []
         """What the agent has heard, if it is kept. Then the session is also replayed when it stops."""
-        self._tape = Tape(agent.params, naming_of(naming))
+        self._line = line
+        self._keeps_events = keeps_events
+        self._tape = Tape(params, naming_of(line.signer.naming))
         self.orders_max = 2
         """Orders of full size that may be on one side of a book: one, and the one that replaces it."""
         self._is_over = False
@@ -77,15 +80,18 @@ class Wire:
 
     # -- the run -------------------------------------------------------------------------------------------
 
-    def start(self, *, keeps_events: bool) -> None:
-        keep: tuple[Callable[[AnyEvent], None], ...] = (self.events.append,) if keeps_events else ()
+    def start(self, carry: Carry | None = None) -> None:
+        """Let the agent begin, with what an earlier process has left."""
+        keep: tuple[Callable[[AnyEvent], None], ...] = (self.events.append,) if self._keeps_events else ()
         run = LiveRun(
             self.agent,
             self.client,
             digest=self.digest,
-            recorder=self._tape if keeps_events else FORGETFUL,
+            recorder=self._tape if self._keeps_events else FORGETFUL,
             observers=(*keep, self._observe),
         )
+        if carry is not None:
+            run.deal(Restored(ts=self.now, carry=carry))
         self._run = asyncio.get_running_loop().create_task(
             run.run(lambda: self._is_over, farewell_ns=FAREWELL, reason="the run is over")
         )
@@ -98,6 +104,42 @@ class Wire:
         if self.events:
             assert self._tape.check().digest == self.digest.hex()
         return ending
+
+    async def kill(self) -> Carry:
+        """End the process where it stands, whatever it waits for. What its books say is what it leaves."""
+        assert self._run is not None
+        self._run.cancel()
+        await asyncio.gather(self._run, return_exceptions=True)
+        await self.client.__aexit__(None, None, None)
+        if self._keeps_events:
+            assert self._tape.check().digest == self.digest.hex()
+        return self.agent.store.carry(self.agent.latches())
+
+    async def take_over(self, carry: Carry) -> None:
+        """Let another process begin with what the one before has left."""
+        self.client = self._line.renew()
+        self.client.restore(carry)
+        await self.client.__aenter__()
+        naming = self._line.signer.naming
+        self.agent = Agent(self.agent.params, identify=naming.identify)
+        self.digest, self._tape = CommandDigest(), Tape(self.agent.params, naming_of(naming))
+        self.start(carry)
+
+    async def sleep(self, seconds: float) -> None:
+        """Let so much of the exchange's time go by without a process of ours."""
+        await asyncio.sleep(seconds)
+
+    async def restart(self, away_s: float) -> None:
+        """Kill the process and have another one take over, so many seconds later."""
+        carry = await self.kill()
+        await self.sleep(away_s)
+        await self.take_over(carry)
+
+    async def close(self) -> None:
+        """Whatever has become of the run."""
+        self.abandon()
+        if self.client is not self._line.client:
+            await self.client.__aexit__(None, None, None)
 
     def abandon(self) -> None:
         """A test has failed: let its own words be heard, not those of a task that nobody waits for."""
@@ -296,6 +338,8 @@ class Line(NamedTuple):
     signer: LocalSigner
     alerts: list[RaiseAlert]
     """What the client was asked to tell a person."""
+    renew: Callable[[], TurbineClient]
+    """Make the client of another process, which begins as this one did."""
 
 
 @asynccontextmanager
@@ -342,16 +386,14 @@ async def connected(
         latency = Latency(LatencyParams(), seed)
         server.travel = latency.order
         alerts: list[RaiseAlert] = []
-        client = TurbineClient(
-            config,
-            signer,
-            TokenMinter(key.key_id, key.secret),
-            clock=clock,
-            chance=Random(f"client-{seed}"),
-            on_alert=alerts.append,
-        )
-        async with client:
-            yield Line(server, client, signer, alerts)
+        minter = TokenMinter(key.key_id, key.secret)
+        chance = Random(f"client-{seed}")
+
+        def renew() -> TurbineClient:
+            return TurbineClient(config, signer, minter, clock=clock, chance=chance, on_alert=alerts.append)
+
+        async with renew() as client:
+            yield Line(server, client, signer, alerts, renew)
     finally:
         if proxy is not None:
             await proxy.close()
@@ -372,14 +414,12 @@ async def wired(
 ) -> AsyncIterator[Wire]:
     """A served exchange at the open of its first market, and an agent that has just connected to it."""
     async with connected(switches, seed=seed, start=OPEN, is_filtered=is_filtered, proxy=proxy) as line:
-        agent = Agent(params, identify=line.signer.naming.identify)
-        rig = Wire(line.server, line.client, agent, line.signer.naming)
-        rig.alerts = line.alerts
-        rig.start(keeps_events=keeps_events)
+        rig = Wire(line, params, keeps_events=keeps_events)
+        rig.start()
         try:
             yield rig
         finally:
-            rig.abandon()
+            await rig.close()
 
 
 def play(script: Callable[[], Awaitable[None]], *, limit_s: float) -> None:

@@ -60,6 +60,7 @@ from turbine_agent.exchange.turbine.signing import (
     SigningRefusedError,
     TokenMinter,
 )
+from turbine_agent.model.carry import Carry
 from turbine_agent.model.commands import (
     AnyCommand,
     CancelAll,
@@ -90,7 +91,7 @@ from turbine_agent.model.events import (
     TimerFired,
 )
 from turbine_agent.model.ids import MarketId, OrderId
-from turbine_agent.model.markets import Outcome
+from turbine_agent.model.markets import Market, Outcome
 from turbine_agent.model.orders import Holding
 from turbine_agent.model.units import MILLISECOND, SECOND, Money, Nanos
 from turbine_agent.protocol import constants, tokens
@@ -217,6 +218,28 @@ class TurbineClient:
         self._http: aiohttp.ClientSession | None = None
 
     # -- life ----------------------------------------------------------------------------------------------
+
+    def restore(self, carry: Carry) -> None:
+        """Take up what an earlier process has left. Before the context is entered."""
+        if self._http is not None:
+            raise RuntimeError("restore comes before the client is entered")
+        self.tracker.restore(carry, self.now())
+        for carried in carry.markets:
+            self._watch_of(carried.market).adopt(carried)
+        self._look_wanted.set()
+
+    def _watch_of(self, market: Market) -> QuickMarketWatch:
+        """Who follows a market's series; somebody new if that is not traded any more."""
+        minutes = market.interval_s // 60
+        for watch in self.watches:
+            if (watch.asset, watch.interval_minutes) == (market.asset, minutes):
+                return watch
+        config = self.config
+        watch = QuickMarketWatch(
+            market.asset, minutes, config.rollover, config.chain.settlement, is_over=True
+        )
+        self.watches.append(watch)
+        return watch
 
     async def __aenter__(self) -> Self:
         timeout = aiohttp.ClientTimeout(total=None, connect=self.config.connect_timeout_s)
@@ -535,16 +558,16 @@ class TurbineClient:
         while True:
             now = self.now()
             self._emit_all(watch.tick(now))
-            if now >= watch.poll_at():
+            if _is_due(watch.poll_at(), now):
                 watch.polled(now)
                 await self._poll_quick_market(watch)
+            if _is_due(watch.list_at(), self.now()):
+                watch.listed(self.now())
+                await self._read_markets(watch)
             for market_id in watch.unresolved(self.now()):
                 await self._read_resolution(watch, market_id)
-            due = [watch.poll_at(), Nanos(self.now() + SECOND)]
-            close_at = watch.close_at()
-            if close_at is not None:
-                due.append(close_at)
-            await asyncio.sleep(max(0, min(due) - self.now()) / SECOND)
+            due = [Nanos(self.now() + SECOND), watch.poll_at(), watch.list_at(), watch.close_at()]
+            await asyncio.sleep(max(0, min(at for at in due if at is not None) - self.now()) / SECOND)
 
     async def _read_resolution(self, watch: QuickMarketWatch, market_id: MarketId) -> None:
         target = wire.path(constants.RESOLUTION, market_id=market_id)
@@ -568,13 +591,14 @@ class TurbineClient:
             path = wire.path(constants.QUICK_MARKET_PRICE, asset=watch.asset)
             reference = await self._read(path, wire.asset_price)
         self._emit_all(watch.on_quick_market(quick, reference, self.now()))
+
+    async def _read_markets(self, watch: QuickMarketWatch) -> None:
         unlisted = watch.unlisted()
-        if unlisted:
-            target = constants.MARKETS + wire.query(chain_id=self.config.chain.chain_id)
-            rows = await self._read(target, wire.markets, bytes_max=wire.LONG_BODY_BYTES_MAX)
-            for market_id in unlisted:
-                row = rows.get(market_id) if rows is not None else None
-                self._emit_all(watch.on_market_row(market_id, row, self.now()))
+        target = constants.MARKETS + wire.query(chain_id=self.config.chain.chain_id)
+        rows = await self._read(target, wire.markets, bytes_max=wire.LONG_BODY_BYTES_MAX)
+        for market_id in unlisted:
+            row = rows.get(market_id) if rows is not None else None
+            self._emit_all(watch.on_market_row(market_id, row, self.now()))
 
     def _market(self, market_id: MarketId) -> Tracked | None:
         for watch in self.watches:
@@ -951,6 +975,10 @@ async def _write_all(
                 await socket.ping()
             else:
                 await socket.send_str(action.text)
+
+
+def _is_due(at: Nanos | None, now: Nanos) -> bool:
+    return at is not None and now >= at
 
 
 async def _read_reply(response: aiohttp.ClientResponse, bytes_max: int) -> Result:

@@ -8,6 +8,9 @@ A market is opened when everything about it is known and right: its id is new, i
 for, it has begun and not ended, its strike makes sense, and the markets list says which contract it lives on.
 It is closed by its own end time, whoever else is late, and at once if its strike or its end is changed: then
 nothing about it can be trusted. A closed market is watched until it is resolved.
+
+A market that an earlier process has left is adopted at the stage it was in, and its contracts are looked up
+again. One of a series that is not traded any more is seen to its end all the same, and no other is opened.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ from typing import Final
 import msgspec
 
 from turbine_agent.exchange.turbine import wire
+from turbine_agent.model.carry import CarriedMarket
 from turbine_agent.model.events import AnyEvent, GapDetected, MarketClosed, MarketOpened, MarketResolved
 from turbine_agent.model.ids import MarketId
 from turbine_agent.model.markets import Market
@@ -59,9 +63,12 @@ class Stage(StrEnum):
 class Tracked(msgspec.Struct, kw_only=True):
     """A market that was found. Mutated by QuickMarketWatch only."""
 
-    quick: wire.QuickMarket
+    quick: wire.QuickMarket | None
+    """None for an adopted one that was not seen again."""
     market: Market
     stage: Stage = Stage.FOUND
+    is_listed: bool = False
+    """Its line in the markets list was read."""
     settlement: str | None = None
     contract: str | None = None
     resolution_ts: Nanos = Nanos(0)
@@ -84,9 +91,20 @@ def strike_micros(start_price: int, reference_micros: int | None) -> int | None:
 class QuickMarketWatch:
     """One asset and one interval. Methods that learn something return the events that follow."""
 
-    def __init__(self, asset: str, interval_minutes: int, params: RolloverParams, settlement: str) -> None:
-        """`settlement` is the chain's own contract, for a market whose line in the list names none."""
+    def __init__(
+        self,
+        asset: str,
+        interval_minutes: int,
+        params: RolloverParams,
+        settlement: str,
+        *,
+        is_over: bool = False,
+    ) -> None:
+        """`settlement` is the chain's own contract, for a market whose line in the list names none. With
+        `is_over` no new markets of this series are looked for.
+        """
         self.asset = asset
+        self.is_over = is_over
         self.interval_minutes = interval_minutes
         self.params = params
         self.tracked: dict[MarketId, Tracked] = {}
@@ -95,11 +113,21 @@ class QuickMarketWatch:
         """Strikes that made sense with eight decimals only."""
         self._settlement = settlement
         self._polled_ts: Nanos | None = None
+        self._listed_ts: Nanos | None = None
+
+    def adopt(self, carried: CarriedMarket) -> None:
+        """Go on with a market of an earlier process."""
+        stage = Stage.CLOSED if carried.is_closed else Stage.OPEN
+        self.tracked[carried.market.market_id] = Tracked(
+            quick=None, market=carried.market, stage=stage if carried.winner is None else Stage.RESOLVED
+        )
 
     # -- when to ask for what ------------------------------------------------------------------------------
 
-    def poll_at(self) -> Nanos:
+    def poll_at(self) -> Nanos | None:
         """When the market of the moment is to be asked for next."""
+        if self.is_over:
+            return None
         if self._polled_ts is None:
             return Nanos(0)
         live = self.open_market()
@@ -118,9 +146,27 @@ class QuickMarketWatch:
         live = self.open_market()
         return None if live is None else live.market.close_ts
 
+    def list_at(self) -> Nanos | None:
+        """When the markets list is to be read next; None if nothing is missing."""
+        if not self.unlisted():
+            return None
+        if self._listed_ts is None:
+            return Nanos(0)
+        stages = [self.tracked[market_id].stage for market_id in self.unlisted()]
+        is_urgent = Stage.FOUND in stages or Stage.OPEN in stages
+        return Nanos(self._listed_ts + (self.params.poll_fast_ns if is_urgent else self.params.poll_ns))
+
+    def listed(self, now: Nanos) -> None:
+        """The question for the markets list is on its way."""
+        self._listed_ts = now
+
     def unlisted(self) -> tuple[MarketId, ...]:
         """Markets whose line in the markets list is missing."""
-        return tuple(m for m, t in self.tracked.items() if t.stage is Stage.FOUND)
+        return tuple(
+            market_id
+            for market_id, tracked in self.tracked.items()
+            if not tracked.is_listed and tracked.stage is not Stage.REFUSED
+        )
 
     def unresolved(self, now: Nanos) -> tuple[MarketId, ...]:
         """Markets whose resolution is to be asked for now; asking is noted."""
@@ -162,10 +208,13 @@ class QuickMarketWatch:
     def on_market_row(self, market_id: MarketId, row: wire.MarketRow | None, now: Nanos) -> list[AnyEvent]:
         """The markets list was read for a market that was found. None: it is not in the list yet."""
         tracked = self.tracked.get(market_id)
-        if row is None or tracked is None or tracked.stage is not Stage.FOUND:
+        if row is None or tracked is None or tracked.stage is Stage.REFUSED:
             return []
+        tracked.is_listed = True
         tracked.settlement = row.settlement or self._settlement
-        tracked.contract = row.contract or tracked.quick.contract
+        tracked.contract = row.contract or (tracked.quick.contract if tracked.quick is not None else None)
+        if tracked.stage is not Stage.FOUND:
+            return []  # Adopted: it was opened before.
         if row.is_resolved or now >= tracked.market.close_ts:
             del self.tracked[market_id]
             return []
@@ -222,7 +271,12 @@ class QuickMarketWatch:
 
     def _compare(self, known: Tracked, quick: wire.QuickMarket, now: Nanos) -> list[AnyEvent]:
         """A market must not change under our feet."""
-        was = (known.quick.start_price, known.quick.end_s)
+        if known.quick is None and _is_of(quick, known.market):
+            known.quick = quick
+        market = known.market
+        was = (market.strike_micros, market.close_ts // SECOND)
+        if known.quick is not None:
+            was = (known.quick.start_price, known.quick.end_s)
         if (quick.start_price, quick.end_s) == was or known.stage not in (Stage.FOUND, Stage.OPEN):
             return []
         was_open = known.stage is Stage.OPEN
@@ -238,6 +292,12 @@ class QuickMarketWatch:
     def _close(self, tracked: Tracked, now: Nanos) -> AnyEvent:
         tracked.stage = Stage.CLOSED
         return MarketClosed(ts=now, market_id=tracked.market.market_id)
+
+
+def _is_of(quick: wire.QuickMarket, market: Market) -> bool:
+    """Is this what was opened as that market?"""
+    has_strike = market.strike_micros in (None, quick.start_price, quick.start_price // OTHER_SCALE)
+    return has_strike and quick.end_s * SECOND == market.close_ts
 
 
 def _is_forgettable(tracked: Tracked, now: Nanos) -> bool:

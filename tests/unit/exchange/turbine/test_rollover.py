@@ -7,10 +7,11 @@ import pytest
 
 from turbine_agent.exchange.turbine.rollover import QuickMarketWatch, RolloverParams, strike_micros
 from turbine_agent.exchange.turbine.wire import MarketRow, QuickMarket, Resolution
+from turbine_agent.model.carry import CarriedAccount, CarriedMarket, Tokens
 from turbine_agent.model.events import AnyEvent, GapDetected, MarketClosed, MarketOpened, MarketResolved
 from turbine_agent.model.ids import MarketId
-from turbine_agent.model.markets import Outcome
-from turbine_agent.model.units import SECOND, Nanos
+from turbine_agent.model.markets import Market, Outcome
+from turbine_agent.model.units import SECOND, Money, Nanos, Qty
 from turbine_agent.protocol.constants import POLYGON
 
 START_S = 1_769_764_500
@@ -225,3 +226,87 @@ def test_a_strike_in_the_other_scale_is_counted() -> None:
     watching.on_quick_market(quick(start_price=STRIKE * 100), STRIKE, at(60))
     assert watching.rescaled == 1
     assert watching.tracked[FIRST].market.strike_micros == STRIKE
+
+
+# -- from process to process ---------------------------------------------------------------------------------
+
+
+def carried(begin: int = 0, *, is_closed: bool = False, winner: Outcome | None = None) -> CarriedMarket:
+    nothing = Tokens(cash=Money(0), yes=Qty(0), no=Qty(0))
+    account = CarriedAccount(
+        matched=nothing,
+        settled=nothing,
+        mark=None,
+        buys=0,
+        sells=0,
+        taker_fills=0,
+        bought_qty=0,
+        sold_qty=0,
+        spread_pico=0,
+        adverse_pico=0,
+        inventory_pico=0,
+        fees_pico=0,
+        settlement_pico=0,
+    )
+    market = Market(
+        market_id=FIRST, asset="BTC", open_ts=at(begin), close_ts=at(begin + 900), strike_micros=STRIKE
+    )
+    return CarriedMarket(
+        market=market, is_closed=is_closed, winner=winner, account=account, orders=(), unheard_payout=Money(0)
+    )
+
+
+def test_an_adopted_market_is_not_opened_again_and_its_contracts_are_looked_up() -> None:
+    watching = watch()
+    watching.adopt(carried())
+    assert watching.unlisted() == (FIRST,)
+    assert watching.list_at() == 0
+    assert watching.on_market_row(FIRST, row(), at(60)) == []
+    assert watching.unlisted() == ()
+    assert watching.list_at() is None
+    live = watching.open_market()
+    assert live is not None
+    assert (live.settlement, live.contract) == (OLDER, CONTRACT)
+    assert watching.on_quick_market(quick(), STRIKE, at(61)) == []
+    assert kinds(watching.tick(at(900))) == ["MarketClosed"]
+
+
+def test_an_adopted_market_that_was_changed_meanwhile_is_closed() -> None:
+    watching = watch()
+    watching.adopt(carried())
+    events = watching.on_quick_market(quick(start_price=STRIKE + 1), STRIKE, at(60))
+    assert kinds(events) == ["GapDetected", "MarketClosed"]
+
+
+def test_an_adopted_market_whose_strike_was_rescaled_is_the_same() -> None:
+    watching = watch()
+    watching.adopt(carried())
+    assert watching.on_quick_market(quick(start_price=STRIKE * 100), STRIKE, at(60)) == []
+    assert watching.on_quick_market(quick(start_price=STRIKE * 100), STRIKE, at(61)) == []
+
+
+def test_an_adopted_market_gives_way_to_the_next_one() -> None:
+    watching = watch()
+    watching.adopt(carried())
+    watching.on_quick_market(quick(SECOND_ONE, 900), STRIKE, at(901))
+    events = watching.on_market_row(SECOND_ONE, row(SECOND_ONE), at(901))
+    assert kinds(events) == ["MarketClosed", "MarketOpened"]
+
+
+def test_an_adopted_closed_market_is_watched_until_it_is_resolved_and_a_resolved_one_no_more() -> None:
+    watching = watch()
+    watching.adopt(carried(is_closed=True))
+    assert watching.tick(at(2_000)) == []
+    assert watching.unresolved(at(2_000)) == (FIRST,)
+    resolution = Resolution(market_id=FIRST, winner=Outcome.NO)
+    assert kinds(watching.on_resolution(resolution, at(2_001))) == ["MarketResolved"]
+    other = watch()
+    other.adopt(carried(is_closed=True, winner=Outcome.NO))
+    assert other.unresolved(at(2_000)) == ()
+    assert other.unlisted() == (FIRST,), "claims need its contract"
+
+
+def test_a_series_that_is_over_looks_for_no_new_market() -> None:
+    watching = QuickMarketWatch("BTC", 15, RolloverParams(), POLYGON.settlement, is_over=True)
+    watching.adopt(carried(is_closed=True))
+    assert watching.poll_at() is None
