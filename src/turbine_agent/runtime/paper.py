@@ -285,7 +285,9 @@ def as_seen_from_here(latency: LatencyParams) -> LatencyParams:
 class NoSigner:
     """A `Signer` without a key, for an adapter that only looks. Refuses everything."""
 
-    naming: Final = Naming(trader=ZERO_ADDRESS)
+    @property
+    def naming(self) -> Naming:
+        return Naming(trader=ZERO_ADDRESS)
 
     def open_market(self, market_id: MarketId, *, ends_s: int) -> None:
         """Nothing is signed, so nothing ends."""
