@@ -953,6 +953,101 @@ BUGS = (
         "        surely = offset.low",
         "tests/e2e/test_doctor.py",
     ),
+    # -- paper trading, profit by market and hour ----------------------------------------------------------
+    Bug(
+        "paper-cancels-outrun-trades",
+        "runtime/paper.py",
+        "order_min=Nanos(latency.order_min + latency.feed_min + latency.feed_spread)",
+        "order_min=latency.order_min",
+        "tests/unit/runtime/test_paper.py",
+    ),
+    Bug(
+        "paper-tells-a-fact-before-what-was-due",
+        "runtime/paper.py",
+        "horizon = scheduler.now if fact is None else fact.ts",
+        "horizon = scheduler.now",
+        "tests/unit/runtime/test_paper.py",
+    ),
+    Bug(
+        "paper-trusts-the-book-after-a-gap",
+        "runtime/paper.py",
+        "            case GapDetected(market_id=scope):\n                self.lose_sight(scope)",
+        "            case GapDetected():\n                pass",
+        "tests/unit/runtime/test_paper.py",
+    ),
+    Bug(
+        "paper-markets-are-kept-for-ever",
+        "runtime/paper.py",
+        "            del self._markets[market.market_id]\n",
+        "            pass\n",
+        "tests/unit/runtime/test_paper.py",
+    ),
+    Bug(
+        "a-cancel-out-of-sight-is-sure",
+        "simulation/shadow.py",
+        "        if order.book.is_seen:\n            self._end_cancelled(order)",
+        "        if order.leaves_qty:\n            self._end_cancelled(order)",
+        "tests/unit/simulation/test_shadow.py",
+    ),
+    Bug(
+        "an-expiry-out-of-sight-is-sure",
+        "simulation/shadow.py",
+        "if order.terms.expires_ts <= now and order.book.is_seen]",
+        "if order.terms.expires_ts <= now]",
+        "tests/unit/simulation/test_shadow.py",
+    ),
+    Bug(
+        "a-book-that-comes-back-fills-only-what-it-displays",
+        "simulation/shadow.py",
+        "                    book.consume(1 - side, order, order.leaves_qty)\n"
+        "                    self._fill(order, order.terms.price, order.leaves_qty, Liquidity.MAKER)",
+        "                    seen = sum(qty for _, qty in book.consume(1 - side, order, order.leaves_qty))\n"
+        "                    self._fill(order, order.terms.price, seen, Liquidity.MAKER)",
+        "tests/unit/simulation/test_shadow.py",
+    ),
+    Bug(
+        "a-markout-sees-past-its-horizon",
+        "runtime/pnl.py",
+        "                    fill.mids[index] = book.mark\n",
+        "                    fill.mids[index] = book.account.mark\n",
+        "tests/unit/runtime/test_pnl.py",
+    ),
+    Bug(
+        "a-mid-at-the-very-horizon-does-not-count",
+        "runtime/pnl.py",
+        "            while waiting and waiting[0][0] < ts:",
+        "            while waiting and waiting[0][0] <= ts:",
+        "tests/property/test_pnl.py",
+    ),
+    Bug(
+        "the-full-hour-belongs-to-the-one-before",
+        "runtime/pnl.py",
+        "if self._hour_start is None or ts >= self._hour_start + HOUR:",
+        "if self._hour_start is None or ts > self._hour_start + HOUR:",
+        "tests/unit/runtime/test_pnl.py",
+    ),
+    Bug(
+        "a-sale-takes-along-a-share-of-itself",
+        "runtime/pnl.py",
+        "cost = _share(self._basis, reduced, abs(net))",
+        "cost = _share(self._basis, reduced, abs(delta))",
+        "tests/property/test_pnl.py",
+    ),
+    Bug(
+        "what-is-undone-leaves-its-cost",
+        "runtime/pnl.py",
+        "            self._net = self._basis = self._traded = 0\n            for fill in self._fills.values():\n"
+        "                self._trade(fill)\n",
+        "            self._traded = 0\n",
+        "tests/property/test_pnl.py",
+    ),
+    Bug(
+        "finished-accounts-are-kept-for-ever",
+        "core/state.py",
+        "                self.ledger.forget(market_id)\n",
+        "                pass\n",
+        "tests/unit/runtime/test_pnl.py",
+    ),
 )
 
 

@@ -29,7 +29,7 @@ from turbine_agent.model.events import (
 )
 from turbine_agent.model.ids import FillId, OrderId
 from turbine_agent.model.markets import Outcome, Side
-from turbine_agent.model.orders import FillKey, SettlementStatus
+from turbine_agent.model.orders import FillKey, Moved, SettlementStatus
 from turbine_agent.model.units import MICROS, MILLISECOND, SECOND, Money, Nanos, Price, Qty
 from turbine_agent.runtime.pnl import HORIZONS_S, PnlKeeper
 from turbine_agent.runtime.report import HourReport, MarketReport
@@ -48,6 +48,13 @@ steps = st.lists(
             ),
             st.tuples(st.just("early"), OUTCOMES, SIDES, PRICES, st.integers(1, 10**8), STATUSES),
             st.tuples(st.just("settle"), st.integers(0, 20), STATUSES),
+            st.tuples(
+                st.just("correct"),
+                st.integers(0, 20),
+                st.integers(0, 999),
+                st.integers(-50, 50),
+                st.integers(-20, 20),
+            ),
             st.tuples(st.just("again"), st.integers(0, 20)),
             st.tuples(st.just("mid"), PRICES),
             st.tuples(st.just("tick")),
@@ -74,6 +81,8 @@ class Flow:
         self.told: list[OrderFilled] = []
         self.fills: dict[FillKey, tuple[Outcome, Side, OrderFilled]] = {}
         """Those that were not undone."""
+        self.moved: dict[FillKey, Moved] = {}
+        """What of them was corrected."""
         self._count = 0
         self.tell(MarketOpened(ts=self.ts, market=MARKET))
 
@@ -132,6 +141,34 @@ class Flow:
             self.fills.pop(key, None)
         self.tell(SettlementUpdated(ts=self.ts, order_id=key.order_id, fill_id=key.fill_id, status=status))
 
+    def correct(self, key: FillKey, undone_ppt: int, dearer: int, fee: int) -> None:
+        """Settle a fill as something else: a part undone, pieces cut one by one, another fee."""
+        event = self.fills[key][2]
+        qty = max(1, event.qty - event.qty * undone_ppt // 1_000)
+        moved = Moved(
+            qty=Qty(qty),
+            notional=Money(max(0, event.price * qty // MICROS + dearer)),
+            fee=Money(event.fee + fee),
+        )
+        self.moved[key] = moved
+        self.tell(
+            SettlementUpdated(
+                ts=self.ts,
+                order_id=key.order_id,
+                fill_id=key.fill_id,
+                status=SettlementStatus.SETTLED,
+                moved=moved,
+            )
+        )
+
+    def is_of(self, key: FillKey) -> tuple[int, int, int]:
+        """Quantity, notional and fee of a fill, as it is known by now."""
+        event = self.fills[key][2]
+        moved = self.moved.get(key)
+        if moved is None:
+            return event.qty, event.price * event.qty // MICROS, event.fee
+        return moved.qty, moved.notional, moved.fee
+
     def step(self, pause_ms: int, step: tuple[Any, ...]) -> None:
         self.ts = Nanos(self.ts + pause_ms * MILLISECOND)
         match step:
@@ -141,6 +178,8 @@ class Flow:
                 self.fill(outcome, side, price, qty, 7, status)
             case ("settle", number, status) if self.pending:
                 self.settle(self.pending.pop(number % len(self.pending)), status)
+            case ("correct", number, undone_ppt, dearer, fee) if self.pending:
+                self.correct(self.pending.pop(number % len(self.pending)), undone_ppt, dearer, fee)
             case ("again", number) if self.told:
                 again = self.told[number % len(self.told)]
                 self.tell(msgspec.structs.replace(again, ts=self.ts))
@@ -152,13 +191,13 @@ class Flow:
     def average_cost(self) -> tuple[Fraction, Fraction]:
         """Realised and the cost of the position, before anything is cut."""
         net, basis, realised = Fraction(0), Fraction(0), Fraction(0)
-        for outcome, side, event in self.fills.values():
-            value = event.price * event.qty // MICROS
+        for key, (outcome, side, _) in self.fills.items():
+            qty, value, fee = self.is_of(key)
             is_buy = side is Side.BUY
-            tokens = event.qty if is_buy else -event.qty
+            tokens = qty if is_buy else -qty
             delta = tokens if outcome is Outcome.YES else -tokens
             flow = Fraction((-value if is_buy else value) + (0 if outcome is Outcome.YES else tokens))
-            realised -= event.fee
+            realised -= fee
             if net * delta < 0:
                 part = min(abs(net), Fraction(abs(delta)))
                 realised += flow * part / abs(delta) - basis * part / abs(net)
@@ -177,7 +216,7 @@ def test_realised_and_unrealised_sum_to_the_profit_after_every_event(
     account = flow.store.ledger.accounts[MARKET.market_id]
     for pause_ms, step in weather:
         flow.step(pause_ms, step)
-        assert flow.keeper.difference() == 0
+        assert flow.keeper.difference() == flow.keeper.unexplained == 0
         report = flow.keeper.report(MARKET.market_id)
         assert report.realised + report.unrealised == report.pnl == account.pnl
         realised, basis = flow.average_cost()
@@ -221,14 +260,14 @@ def check_markouts(flow: Flow, report: MarketReport, closed: int) -> None:
     """Against the path of the mid, read from its end."""
     for markout, seconds in zip(report.markouts, HORIZONS_S, strict=True):
         pico = cut = qty = 0
-        for outcome, side, event in flow.fills.values():
+        for key, (outcome, side, event) in flow.fills.items():
             due = event.ts + seconds * SECOND
             seen = [mark for ts, mark in flow.path if ts <= min(due, closed)]
-            yes_price = event.price if outcome is Outcome.YES else MICROS - event.price
-            is_gain = (side is Side.BUY) == (outcome is Outcome.YES)
-            pico += (1 if is_gain else -1) * event.qty * (seen[-1] - yes_price)
+            size, made, _ = flow.is_of(key)
+            gain = size * (seen[-1] if outcome is Outcome.YES else MICROS - seen[-1]) - made * MICROS
+            pico += gain if side is Side.BUY else -gain
             cut += due >= closed
-            qty += event.qty
+            qty += size
         assert (markout.seconds, markout.value, markout.cut) == (seconds, pico // MICROS, cut)
         assert (markout.fills, markout.qty) == (len(flow.fills), qty)
 

@@ -31,11 +31,12 @@ be asked is the feed's news, and the agent halts on it.
 
 *Money.* Settlement comes after a delay; a market resolves when the real venue says so; winnings are credited
 when they are claimed. Tokens that lost are kept for an hour, then dropped with all that is known of the
-market.
+market. A process that takes over from an earlier one goes on with its account; its orders are gone.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final, NoReturn, Protocol, assert_never
 
 from turbine_agent.exchange.turbine.signing import (
@@ -47,6 +48,7 @@ from turbine_agent.exchange.turbine.signing import (
     SignedOrder,
     SigningRefusedError,
 )
+from turbine_agent.model.carry import CarriedFill, CarriedOrder, Carry
 from turbine_agent.model.commands import (
     AccountCommand,
     AnyCommand,
@@ -71,10 +73,12 @@ from turbine_agent.model.events import (
     FeedHeartbeat,
     FeedLost,
     GapDetected,
+    Liquidity,
     MarketClosed,
     MarketOpened,
     MarketResolved,
     OperatorRequested,
+    OrderFilled,
     TimerFired,
     TradePrinted,
 )
@@ -176,6 +180,47 @@ class PaperDesk:
         self._markets: dict[MarketId, ShadowMarket] = {}
         self._fact: AnyEvent | None = None
         """A real fact that was heard and not told yet: something of ours may be due before it."""
+        self._has_begun = False
+        """Any real fact was told. Before it there is no time."""
+        self._waiting: list[Callable[[], None]] = []
+        """What was asked for, or left by an earlier process, before there was a time."""
+
+    def restore(self, carry: Carry) -> None:
+        """Go on with the account of an earlier process, before the first fact is heard.
+
+        Its orders are gone: they were nowhere but in that process. Fills that had not settled settle after
+        the usual delay. A market is open again when the real venue says so.
+        """
+        if carry.initial_cash is not None:
+            settled = sum(carried.account.settled.cash for carried in carry.markets)
+            cash = Money(carry.initial_cash + carry.retired_settled_cash + settled)
+            held = {one.market.market_id: one.account.settled for one in carry.markets}
+            self.exchange.take_up(cash, {market_id: (had.yes, had.no) for market_id, had in held.items()})
+        for carried in carry.markets:
+            market = self._market(carried.market.market_id)
+            market.is_closed = carried.is_closed
+            for order in carried.orders:
+                market.known[order.order_id] = None
+                for fill in order.fills:
+                    if fill.status is None:
+                        self._waiting.append(self._settler(order, fill))
+            if carried.winner is not None:
+                self._waiting.append(self._resolver(market, carried.winner))
+
+    def _settler(self, order: CarriedOrder, fill: CarriedFill) -> Callable[[], None]:
+        told = OrderFilled(
+            ts=Nanos(0),
+            order_id=order.order_id,
+            fill_id=fill.fill_id,
+            price=fill.price,
+            qty=fill.qty,
+            fee=fill.fee,
+            liquidity=Liquidity.MAKER,
+        )
+        return lambda: self.exchange.settle_later(order.terms, told)
+
+    def _resolver(self, market: ShadowMarket, winner: Outcome) -> Callable[[], None]:
+        return lambda: self._resolve(market.market_id, winner)
 
     def hear(self, fact: AnyEvent) -> None:
         """The next real fact. Only when `next_event` has returned None."""
@@ -194,12 +239,20 @@ class PaperDesk:
             return None
         self._fact = None
         scheduler.now = fact.ts
+        if not self._has_begun:
+            self._has_begun = True
+            for begin in self._waiting:
+                begin()
+            self._waiting.clear()
         self._learn(fact)
         return fact
 
     def ask(self, command: AccountCommand) -> None:
-        """A request to the account sets out, at the time of the event that was told last."""
-        self._distance.ask(command)
+        """A request to the account sets out, at the time of what was told last, or with the first fact."""
+        if self._has_begun:
+            self._distance.ask(command)
+        else:
+            self._waiting.append(lambda: self._distance.ask(command))
 
     def lose_sight(self, scope: MarketId | None) -> None:
         """The books of one market, or of all (None), are not known from here on."""
@@ -222,11 +275,8 @@ class PaperDesk:
             case GapDetected(market_id=scope):
                 self.lose_sight(scope)
             case MarketOpened(market=opened):
-                if opened.market_id not in self._markets:
-                    market = ShadowMarket(opened.market_id, has_prints=True, is_seen=False)
-                    market.is_open = True
-                    self._markets[market.market_id] = market
-                    self.exchange.watch(market)
+                market = self._market(opened.market_id)
+                market.is_open = not market.is_closed
             case MarketClosed(market_id=market_id):
                 self._close(market_id)
             case MarketResolved(market_id=market_id, winner=winner):
@@ -235,6 +285,14 @@ class PaperDesk:
             case _:
                 raise PaperError(f"the market data of a paper session told of an account: {fact}")
 
+    def _market(self, market_id: MarketId) -> ShadowMarket:
+        """A market, as it is known; or one that is heard of for the first time."""
+        market = self._markets.get(market_id)
+        if market is None:
+            market = self._markets[market_id] = ShadowMarket(market_id, has_prints=True, is_seen=False)
+            self.exchange.watch(market)
+        return market
+
     def _show(self, market_id: MarketId, fact: BookSnapshot | BookDelta | TradePrinted) -> None:
         market = self._markets.get(market_id)
         if market is not None and market.is_open:
@@ -242,7 +300,7 @@ class PaperDesk:
 
     def _close(self, market_id: MarketId) -> None:
         market = self._markets.get(market_id)
-        if market is not None and market.is_open:
+        if market is not None and not market.is_closed:
             self.exchange.close_market(market)
 
     def _resolve(self, market_id: MarketId, winner: Outcome) -> None:
@@ -263,9 +321,9 @@ class PaperError(Exception):
 
 
 def open_desk(settings: Settings) -> PaperDesk:
-    """The desk of a paper session. Takers pay the most that the agent reckons with, makers nothing."""
+    """The desk of a paper session. Takers pay the exchange's fee as it is configured, makers nothing."""
     return PaperDesk(
-        fee=NotionalFee(taker_ppm=micros_from_text(settings.risk.max_fee_rate)).fee,
+        fee=NotionalFee(taker_ppm=micros_from_text(settings.exchange.taker_fee)).fee,
         cash=Money(micros_from_text(settings.paper.cash_usdc)),
     )
 
@@ -285,7 +343,9 @@ def as_seen_from_here(latency: LatencyParams) -> LatencyParams:
 class NoSigner:
     """A `Signer` without a key, for an adapter that only looks. Refuses everything."""
 
-    naming: Final = Naming(trader=ZERO_ADDRESS)
+    @property
+    def naming(self) -> Naming:
+        return Naming(trader=ZERO_ADDRESS)
 
     def open_market(self, market_id: MarketId, *, ends_s: int) -> None:
         """Nothing is signed, so nothing ends."""

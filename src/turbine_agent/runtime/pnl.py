@@ -8,9 +8,12 @@ carried at average cost: what adds to it adds what it cost, what reduces it take
 (cut towards zero; the rest stays with what is left), and the difference to what came in is realised, at once,
 with the fill that reduced it. A purchase of NO is a sale of YES at one minus the price. Unrealised is what is
 left at the mark less its cost. Fees are realised when they are charged. A resolution realises all: the
-position is worth what it pays, and nothing about the market is unrealised from then on. A fill that is undone
-never was: the others are booked again without it, and what that changes belongs to the hour in which it was
-learned.
+position is worth what it pays, and nothing about the market is unrealised from then on.
+
+A fill that is undone never was, and one that its settlement corrects was always so: the fills are booked
+again in their order, and what that changes belongs to the hour in which it was learned. What the ledger books
+and no fill explains (tokens that were there before, a correction to a fill of an earlier process) joins the
+position for what the ledger paid.
 
 Realised and unrealised sum to the ledger's profit exactly, since one is counted from the other.
 
@@ -23,6 +26,10 @@ after its market's close is measured with the last mid, and counted as cut.
 
 *Memory.* A market is handed out when it is finished for good and forgotten with the next event; so a month is
 as light as a day.
+
+*From process to process.* Markets that an earlier process left are taken up with its fills, so that what is
+reported of them is complete, but for the markouts of those fills: when they were made is not carried. An hour
+in which one process ended and another began is told in two parts.
 """
 
 from __future__ import annotations
@@ -36,23 +43,27 @@ import msgspec
 from turbine_agent.core.agent import Agent
 from turbine_agent.core.ledger import MarketAccount
 from turbine_agent.core.uptime import Uptime
+from turbine_agent.model.carry import Carry
 from turbine_agent.model.events import (
     AnyEvent,
     BookDelta,
     BookSnapshot,
+    Claimed,
     FeedHeartbeat,
     MarketClosed,
     MarketOpened,
     MarketResolved,
     OrderFilled,
+    PositionsRead,
+    Restored,
     SettlementUpdated,
     TimerFired,
     TradePrinted,
 )
 from turbine_agent.model.ids import MarketId
 from turbine_agent.model.markets import Market, Outcome, Side
-from turbine_agent.model.orders import FillKey, OrderTerms, SettlementStatus
-from turbine_agent.model.units import MICROS, SECOND, Money, Nanos, Price, notional, text_from_micros
+from turbine_agent.model.orders import FillKey, Moved, OrderTerms, SettlementStatus
+from turbine_agent.model.units import MICROS, SECOND, Money, Nanos, Price, Qty, notional, text_from_micros
 from turbine_agent.runtime.report import (
     HourReport,
     MarketReport,
@@ -101,6 +112,8 @@ class PnlKeeper:
         self._past = _Sums()
         """Of the markets that were handed out."""
         self._hour_start: int | None = None
+        self._hour_from = Nanos(0)
+        """The first event of the hour."""
         self._hour_began = _Sums()
         self._due = 0
         """When the next fill matures or the hour ends: before this an event that moves nothing is nothing."""
@@ -130,6 +143,11 @@ class PnlKeeper:
         book = self._books.get(market_id)
         return self._handed_out[market_id] if book is None else self._report(book)
 
+    @property
+    def unexplained(self) -> int:
+        """How often the ledgers of unfinished markets had booked what no fill explains."""
+        return sum(book.unexplained for book in self._books.values())
+
     def sums(self) -> tuple[Money, Money]:
         """Realised and unrealised so far, over all markets."""
         sums = self._sums()
@@ -145,25 +163,32 @@ class PnlKeeper:
     def _note(self, event: AnyEvent) -> None:
         match event:
             case MarketOpened(market=market):
-                account = self._store.ledger.live.get(market.market_id)
-                if account is not None and market.market_id not in self._books:
-                    self._books[market.market_id] = _MarketBook(market, account)
-            case MarketClosed(market_id=market_id):
-                book = self._books.get(market_id)
-                if book is not None:
-                    book.cut()
-            case MarketResolved(market_id=market_id):
+                state = self._store.markets.get(market.market_id)
+                if state is not None and market.market_id not in self._books:
+                    self._books[market.market_id] = _MarketBook(market, state.account)
+            case MarketClosed(market_id=market_id) | MarketResolved(market_id=market_id):
                 book = self._books.get(market_id)
                 if book is not None:
                     book.cut()
             case OrderFilled():
                 self._on_fill(event)
-            case SettlementUpdated(order_id=order_id, fill_id=fill_id, status=status):
-                self._on_settlement(FillKey(order_id, fill_id), status)
+            case SettlementUpdated(order_id=order_id, fill_id=fill_id, status=status, moved=moved):
+                self._on_settlement(FillKey(order_id, fill_id), status, moved)
+            case Claimed(market_id=market_id, payout=payout):
+                book = self._books.get(market_id)
+                if book is not None:
+                    book.claimed += payout
+            case PositionsRead():
+                for book in self._books.values():
+                    book.find_payout()
+            case Restored(carry=carry):
+                self._take_up(carry)
             case _:
                 pass
         for book in self._books.values():
             book.look()
+        if isinstance(event, Restored):
+            self._hour_began = self._sums()
 
     def _on_fill(self, event: OrderFilled) -> None:
         key = FillKey(event.order_id, event.fill_id)
@@ -171,21 +196,41 @@ class PnlKeeper:
         if order is None or key in self._fills:
             return  # The ledger did not book it either.
         book = self._books[order.terms.market_id]
-        fill = _Fill(order.terms, event)
+        fill = _Fill(order.terms, event.price, event.qty, event.fee)
         self._fills[key] = book
         book.add(key, fill)
         for index, seconds in enumerate(HORIZONS_S):
             self._maturing[index].append((event.ts + seconds * SECOND, book, fill))
         self._set_due()
 
-    def _on_settlement(self, key: FillKey, status: SettlementStatus) -> None:
+    def _on_settlement(self, key: FillKey, status: SettlementStatus, moved: Moved | None) -> None:
         book = self._fills.get(key)
         if book is not None:
-            book.settle(key, status)
+            book.settle(key, status, moved)
             return
         order = self._store.orders.get(key.order_id)
         if order is not None:
-            self._books[order.terms.market_id].early.setdefault(key, status)
+            self._books[order.terms.market_id].early.setdefault(key, (status, moved))
+
+    def _take_up(self, carry: Carry) -> None:
+        """Begin with the books of an earlier process."""
+        self._past.realised += carry.retired_pnl
+        for carried in carry.markets:
+            market_id = carried.market.market_id
+            state = self._store.markets[market_id]
+            book = self._books[market_id] = _MarketBook(carried.market, state.account)
+            book.mark = state.account.mark
+            book.is_over = carried.is_closed
+            for order in carried.orders:
+                for told in order.fills:
+                    key = FillKey(order.order_id, told.fill_id)
+                    self._fills[key] = book
+                    fill = _Fill(order.terms, told.price, told.qty, told.fee)
+                    book.add(key, fill, is_measured=False)
+                    if told.status is not None:
+                        book.settle(key, told.status)
+                for fill_id, status, moved in order.early:
+                    book.early[FillKey(order.order_id, fill_id)] = (status, moved)
 
     def _hand_out(self) -> None:
         """Markets that were finished for good by the last event leave."""
@@ -213,6 +258,7 @@ class PnlKeeper:
         if self._hour_start is None or ts >= self._hour_start + HOUR:
             self._end_hour()
             self._hour_start = ts // HOUR * HOUR
+            self._hour_from = ts
             self._hour_began = self._sums()
         self._set_due()
 
@@ -230,6 +276,7 @@ class PnlKeeper:
         self._on_hour(
             HourReport(
                 start_ts=Nanos(self._hour_start),
+                from_ts=self._hour_from,
                 realised=Money(ended.realised - began.realised),
                 unrealised_change=Money(ended.unrealised - began.unrealised),
                 fees=Money(ended.fees - began.fees),
@@ -263,7 +310,7 @@ class PnlKeeper:
             pnl=account.pnl,
             realised=Money(book.realised),
             unrealised=Money(account.pnl - book.realised),
-            claimed=Money(book.claimed()),
+            claimed=Money(book.claimed),
             parts=account.parts(),
             markouts=book.markouts(),
             half_ns_quoted=uptime.half_ns_quoted,
@@ -294,30 +341,51 @@ class _Sums:
 class _Fill:
     """One fill, in terms of the position that it makes."""
 
-    __slots__ = ("delta", "fee", "flow", "is_cut", "mids", "outcome", "qty", "tokens", "volume", "yes_price")
+    __slots__ = ("_terms", "fee", "is_cut", "is_measured", "mids", "qty", "volume")
 
-    def __init__(self, terms: OrderTerms, event: OrderFilled) -> None:
-        is_buy = terms.side is Side.BUY
-        is_yes = terms.outcome is Outcome.YES
-        self.outcome = terms.outcome
-        self.tokens: int = event.qty if is_buy else -event.qty
-        self.qty: int = event.qty
-        self.fee: int = event.fee
-        self.volume: int = notional(event.price, event.qty)
-        self.delta = self.tokens if is_yes else -self.tokens
-        """Change of the position, YES minus NO, micro-shares."""
-        self.flow = (-self.volume if is_buy else self.volume) + (0 if is_yes else self.tokens)
-        """What the change brought in, without the fee: a token of NO is a dollar less a token of YES."""
-        self.yes_price: int = event.price if is_yes else MICROS - event.price
+    def __init__(self, terms: OrderTerms, price: Price, qty: Qty, fee: Money) -> None:
+        self._terms = terms
+        self.qty: int = qty
+        self.fee: int = fee
+        self.volume: int = notional(price, qty)
+        self.is_measured = True
+        """Whether it is known when it was made."""
         self.mids: list[Price | None] = [None] * len(HORIZONS_S)
         """The mid at each horizon, as far as it has come."""
         self.is_cut = [False] * len(HORIZONS_S)
         """Whether the market was over before it."""
 
     @property
+    def outcome(self) -> Outcome:
+        return self._terms.outcome
+
+    @property
+    def tokens(self) -> int:
+        """What it moved in tokens: negative for a sale."""
+        return self.qty if self._terms.side is Side.BUY else -self.qty
+
+    @property
     def cash(self) -> int:
-        """What moved in cash, the fee and any splitting left out."""
-        return self.flow if self.outcome is Outcome.YES else self.flow - self.tokens
+        """What it moved in cash, the fee and any splitting left out."""
+        return -self.volume if self._terms.side is Side.BUY else self.volume
+
+    @property
+    def delta(self) -> int:
+        """Change of the position, YES minus NO, micro-shares."""
+        return self.tokens if self.outcome is Outcome.YES else -self.tokens
+
+    @property
+    def flow(self) -> int:
+        """What that change brought in, without the fee: a token of NO is a dollar less a token of YES."""
+        return self.cash if self.outcome is Outcome.YES else self.cash + self.tokens
+
+    def correct(self, moved: Moved) -> None:
+        """It was so."""
+        self.qty, self.volume, self.fee = moved.qty, moved.notional, moved.fee
+
+    def value_at(self, mid: int) -> int:
+        """What it is worth at a mid, less what it was made at; in 1e-12 USDC."""
+        return self.delta * mid + self.flow * MICROS
 
     def cut(self, mid: Price | None) -> None:
         """The market is over, or was when this was told: its last mid has to do."""
@@ -333,11 +401,14 @@ class _MarketBook:
     __slots__ = (
         "_basis",
         "_fills",
+        "_joined",
         "_net",
+        "_owed",
         "_returned",
         "_statuses",
         "_traded",
         "account",
+        "claimed",
         "early",
         "fees",
         "fills",
@@ -346,6 +417,7 @@ class _MarketBook:
         "mark",
         "market",
         "realised",
+        "unexplained",
         "volume",
     )
 
@@ -362,10 +434,18 @@ class _MarketBook:
         self.volume = 0
         self.fees = 0
         """Of all fills that were matched, undone ones too: as the ledger counts them."""
-        self.early: dict[FillKey, SettlementStatus] = {}
+        self.claimed = 0
+        """What was paid for winning tokens."""
+        self._owed = 0
+        """What they were worth after the last event that was noted."""
+        self.early: dict[FillKey, tuple[SettlementStatus, Moved | None]] = {}
         """What became of fills that were not told yet."""
+        self.unexplained = 0
+        """How often the ledger had booked what no fill explains."""
         self._fills: dict[FillKey, _Fill] = {}
         """Those that were not undone, in the order in which they were booked."""
+        self._joined: list[tuple[int, int, int]] = []
+        """What no fill explains: after how many fills, change of the position, what it brought in."""
         self._statuses: dict[FillKey, SettlementStatus | None] = {}
         """Of every fill ever told; None while it is pending."""
         self._net = 0
@@ -386,8 +466,9 @@ class _MarketBook:
         """Of every fill ever told."""
         return self._statuses
 
-    def add(self, key: FillKey, fill: _Fill) -> None:
+    def add(self, key: FillKey, fill: _Fill, *, is_measured: bool = True) -> None:
         """Book a fill."""
+        fill.is_measured = is_measured
         if self.mark is None:
             self.mark = self.account.mark
         if self.is_over:
@@ -397,21 +478,25 @@ class _MarketBook:
         self.volume += fill.volume
         self._fills[key] = fill
         self._statuses[key] = None
-        self._trade(fill)
+        self._trade(fill.delta, fill.flow)
         early = self.early.pop(key, None)
         if early is not None:
-            self.settle(key, early)
+            self.settle(key, *early)
 
-    def settle(self, key: FillKey, status: SettlementStatus) -> None:
+    def settle(self, key: FillKey, status: SettlementStatus, moved: Moved | None = None) -> None:
         """A fill is final, or never was. What is told twice counts as it was told first."""
         if self._statuses[key] is not None:
             return
         self._statuses[key] = status
         if status is SettlementStatus.REVERSED:
-            self._returned += self._fills.pop(key).fee
-            self._net = self._basis = self._traded = 0
-            for fill in self._fills.values():
-                self._trade(fill)
+            self._returned += self._fills[key].fee
+            del self._fills[key]
+        elif moved is not None:
+            self.fees += moved.fee - self._fills[key].fee
+            self._fills[key].correct(moved)
+        else:
+            return
+        self._book_again()
 
     def cut(self) -> None:
         """The market is closed: the mid that there is will be the last."""
@@ -423,44 +508,66 @@ class _MarketBook:
     def look(self) -> None:
         """Settle what is realised by now."""
         if self.account.winner is None:
+            self._join()
             self.realised = self._traded - self.fees + self._returned
         else:
             self.is_resolved = True
             self.realised = self.account.pnl
+            self._owed = self.account.claimable()
 
-    def claimed(self) -> int:
-        """What was paid for winning tokens: the cash that neither trading nor splitting explains."""
-        winner = self.account.winner
-        if winner is None:
-            return 0
-        purse = self.account.matched
-        losers = purse.no if winner is Outcome.YES else purse.yes
-        split = losers - sum(f.tokens for f in self._fills.values() if f.outcome is not winner)
-        return purse.cash - sum(f.cash - f.fee for f in self._fills.values()) + split
+    def find_payout(self) -> None:
+        """Tokens were read: that the winners are gone may be how we learn that they were paid for."""
+        if self._owed and not self.account.claimable():
+            self.claimed += self._owed
 
     def markouts(self) -> tuple[Markout, ...]:
         """Of every fill that was not undone and whose horizon has come."""
         found = []
         for index, seconds in enumerate(HORIZONS_S):
-            seen = [(fill, mid) for fill in self._fills.values() if (mid := fill.mids[index]) is not None]
+            seen = [
+                (fill, mid)
+                for fill in self._fills.values()
+                if fill.is_measured and (mid := fill.mids[index]) is not None
+            ]
             found.append(
                 Markout(
                     seconds=seconds,
                     fills=len(seen),
                     cut=sum(fill.is_cut[index] for fill, _ in seen),
                     qty=sum(fill.qty for fill, _ in seen),
-                    value=Money(sum(fill.delta * (mid - fill.yes_price) for fill, mid in seen) // MICROS),
+                    value=Money(sum(fill.value_at(mid) for fill, mid in seen) // MICROS),
                 )
             )
         return tuple(found)
 
-    def _trade(self, fill: _Fill) -> None:
+    def _join(self) -> None:
+        """Take in what the ledger has and no fill explains, for what it paid."""
+        purse = self.account.matched
+        flow = purse.cash + purse.no - (self._traded - self._basis - self.fees + self._returned)
+        delta = purse.yes - purse.no - self._net
+        if flow or delta:
+            self.unexplained += 1
+            self._joined.append((len(self._fills), delta, flow))
+            self._trade(delta, flow)
+
+    def _book_again(self) -> None:
+        """All from the beginning: what some fill was has changed."""
+        self._net = self._basis = self._traded = 0
+        joined = deque(self._joined)
+        for number, fill in enumerate(self._fills.values()):
+            while joined and joined[0][0] <= number:
+                self._trade(*joined.popleft()[1:])
+            self._trade(fill.delta, fill.flow)
+        for _, delta, flow in joined:
+            self._trade(delta, flow)
+
+    def _trade(self, delta: int, flow: int) -> None:
         """Change the position; what reduces it realises."""
-        net, delta = self._net, fill.delta
-        opening = fill.flow
+        net = self._net
+        opening = flow
         if net * delta < 0:
             reduced = min(abs(net), abs(delta))
-            closing = _share(fill.flow, reduced, abs(delta))
+            closing = _share(flow, reduced, abs(delta))
             cost = _share(self._basis, reduced, abs(net))
             self._traded += closing - cost
             self._basis -= cost
@@ -519,19 +626,37 @@ class PnlReport(msgspec.Struct, frozen=True, kw_only=True):
 def gather(records: Iterable[PnlRecord]) -> PnlReport:
     """Put the records of one run in order.
 
-    A market or an hour may be there twice: as it stood when the run was interrupted, and as it was when an
-    agent that was taken through the same events again came to its end. The later record counts.
+    A market may be there twice, as it stood when a process ended and as the next one finished it: the later
+    record counts, since the next process has taken up what there was. An hour may be there in parts, one for
+    each process: they are added. What a process had not handed out when it was killed is in no hour, but in
+    its market all the same.
     """
     markets: dict[MarketId, MarketReport] = {}
-    hours: dict[Nanos, HourReport] = {}
+    parts: dict[tuple[Nanos, Nanos], HourReport] = {}
     for record in records:
         if isinstance(record, MarketReport):
             markets[record.market_id] = record
         else:
-            hours[record.start_ts] = record
+            parts[record.start_ts, record.from_ts] = record
+    hours: dict[Nanos, HourReport] = {}
+    for _, part in sorted(parts.items()):
+        hours[part.start_ts] = _together(hours[part.start_ts], part) if part.start_ts in hours else part
     return PnlReport(
         markets=tuple(sorted(markets.values(), key=lambda market: (market.open_ts, market.market_id))),
-        hours=tuple(sorted(hours.values(), key=lambda hour: hour.start_ts)),
+        hours=tuple(hours.values()),
+    )
+
+
+def _together(one: HourReport, other: HourReport) -> HourReport:
+    """Two parts of an hour, the first one first."""
+    return HourReport(
+        start_ts=one.start_ts,
+        from_ts=one.from_ts,
+        realised=Money(one.realised + other.realised),
+        unrealised_change=Money(one.unrealised_change + other.unrealised_change),
+        fees=Money(one.fees + other.fees),
+        fills=one.fills + other.fills,
+        volume=Money(one.volume + other.volume),
     )
 
 

@@ -66,6 +66,8 @@ class HourReport(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag=True):
 
     start_ts: Nanos
     """The hour's first nanosecond."""
+    from_ts: Nanos
+    """When this part of it began: later than the hour where a process was started within it."""
     realised: Money
     unrealised_change: Money
     """The two sum to what equity has changed by, exactly."""

@@ -97,7 +97,7 @@ class ShadowParams(msgspec.Struct, frozen=True, kw_only=True):
 class ShadowMarket:
     """What is seen of one market, and what is ours in it. Changed by its exchange alone."""
 
-    __slots__ = ("books", "has_prints", "is_open", "known", "market_id", "winner")
+    __slots__ = ("books", "has_prints", "is_closed", "is_open", "known", "market_id", "winner")
 
     def __init__(self, market_id: MarketId, *, has_prints: bool, is_seen: bool) -> None:
         self.market_id = market_id
@@ -105,6 +105,8 @@ class ShadowMarket:
         """Whether trade prints are shown. Without them fills are inferred from the opposite quotes alone."""
         self.books = (_Book(is_seen=is_seen), _Book(is_seen=is_seen))
         self.is_open = False
+        self.is_closed = False
+        """It was open, and takes no more orders."""
         self.winner: Outcome | None = None
         self.known: dict[OrderId, None] = {}
         """Ids of orders that were taken: each is good for one."""
@@ -154,6 +156,15 @@ class ShadowExchange:
             else:
                 self._fill_by_reach(book)
 
+    def take_up(self, cash: Money, tokens: dict[MarketId, tuple[Qty, Qty]]) -> None:
+        """Begin with what an earlier process of ours has settled: cash, and YES and NO by market."""
+        self._cash = int(cash)
+        self._tokens = {market_id: [yes, no] for market_id, (yes, no) in tokens.items()}
+
+    def settle_later(self, terms: OrderTerms, fill: OrderFilled) -> None:
+        """A fill that was told, here or by an earlier process of ours, settles after the usual delay."""
+        self._scheduler.after(self._rules.settlement_delay, lambda: self._settle(terms, fill))
+
     def lose_sight(self, market: ShadowMarket) -> None:
         """What was shown of this market is not known to be true any longer, until it is shown anew."""
         for book in market.books:
@@ -162,6 +173,7 @@ class ShadowExchange:
     def close_market(self, market: ShadowMarket) -> None:
         """The market takes no more orders, and those that are left leave it."""
         market.is_open = False
+        market.is_closed = True
         now = self._scheduler.now
         for order in [order for order in self._open.values() if order.terms.market_id == market.market_id]:
             self.unseen_ends += not order.book.is_seen
@@ -390,7 +402,7 @@ class ShadowExchange:
         if order.leaves_qty == 0:
             self._remove(order)
         self._ears.stream(fill)
-        self._scheduler.after(self._rules.settlement_delay, lambda: self._settle(order.terms, fill))
+        self.settle_later(order.terms, fill)
 
     def _settle(self, terms: OrderTerms, fill: OrderFilled) -> None:
         """Exchange money and tokens; undo the fill if we lack either."""

@@ -72,7 +72,7 @@ from turbine_agent.runtime.paper import (
     as_seen_from_here,
     open_desk,
 )
-from turbine_agent.runtime.settings import PaperSettings, RiskSettings, Settings
+from turbine_agent.runtime.settings import ExchangeSettings, PaperSettings, Settings
 from turbine_agent.simulation.fees import NoFee
 from turbine_agent.simulation.latency import LatencyParams
 
@@ -366,7 +366,9 @@ def test_resolution_is_the_real_one_and_winnings_are_credited_when_claimed() -> 
 
 def test_takers_pay_the_configured_rate_and_what_cannot_be_paid_is_reversed() -> None:
     desk = open_desk(
-        Settings(paper=PaperSettings(cash_usdc=Decimal(5)), risk=RiskSettings(max_fee_rate=Decimal("0.02")))
+        Settings(
+            paper=PaperSettings(cash_usdc=Decimal(5)), exchange=ExchangeSettings(taker_fee=Decimal("0.02"))
+        )
     )
     script = Script([*BEGUN, beat(2), beat(10)])
     venue = PaperVenue(script, desk)

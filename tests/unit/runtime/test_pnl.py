@@ -17,12 +17,14 @@ from turbine_agent.model.events import (
     MarketOpened,
     MarketResolved,
     OrderFilled,
+    PositionsRead,
+    Restored,
     SettlementUpdated,
     TimerFired,
 )
 from turbine_agent.model.ids import FillId, MarketId, OrderId
 from turbine_agent.model.markets import Market, Outcome, Side
-from turbine_agent.model.orders import SettlementStatus
+from turbine_agent.model.orders import Holding, Moved, SettlementStatus
 from turbine_agent.model.units import MILLISECOND, SECOND, Money, Nanos, micros_from_text
 from turbine_agent.runtime.pnl import (
     PnlKeeper,
@@ -44,7 +46,7 @@ M = MARKET.market_id
 class Desk:
     """One market at 0.49 / 0.51, and a keeper; amounts are texts, seconds are since the market's opening."""
 
-    def __init__(self) -> None:
+    def __init__(self, before: Desk | None = None) -> None:
         self.agent = Agent(params())
         self.bench = Bench(params())
         self.bench.store = self.store = self.agent.store
@@ -53,6 +55,9 @@ class Desk:
         self.keeper = PnlKeeper(self.agent, on_market=self.markets.append, on_hour=self.hours.append)
         self.ts = T0
         self.fills: list[OrderFilled] = []
+        if before is not None:
+            self.bench._count = before.bench._count  # Orders have names that no earlier one had.
+            self.tell(Restored(ts=T0, carry=before.store.carry()))
         self.tell(FeedConnected(ts=T0))
         self.tell(MarketOpened(ts=T0, market=MARKET))
         self.tell(snapshot(T0))
@@ -183,6 +188,68 @@ def test_a_resolution_realises_everything_and_a_claim_changes_nothing_but_what_w
         10_000_000,
     )
     assert report.pnl == report.parts.total == 5_100_000
+
+
+def test_a_settlement_that_corrects_a_fill_makes_it_so_from_the_beginning() -> None:
+    desk = Desk()
+    order_id, fill_id = desk.fill(BUY, "10", "0.49")
+    desk.fill(SELL, "5", "0.51")
+    assert desk.figures() == ("0.1", "0.05")
+    moved = Moved(qty=qty("8"), notional=Money(3_840_000), fee=Money(10_000))
+    desk.tell(SettlementUpdated(ts=desk.ts, order_id=order_id, fill_id=fill_id, status=SETTLED, moved=moved))
+    assert desk.figures() == ("0.14", "0.06")
+    assert -desk.keeper.report(M).parts.fees == 10_000
+
+
+def test_tokens_that_were_there_before_join_the_position_at_the_mark() -> None:
+    desk = Desk()
+    desk.tell(PositionsRead(ts=desk.ts, asked_ts=desk.ts, holdings=()))
+    desk.tell(
+        PositionsRead(
+            ts=desk.ts,
+            asked_ts=desk.ts,
+            holdings=(Holding(market_id=M, yes=qty("10"), no=qty("2")),),
+        )
+    )
+    assert desk.store.ledger.accounts[M].net == 8_000_000, "the ledger has adopted them"
+    assert desk.keeper.unexplained == 1
+    assert desk.figures() == ("0", "0")
+    desk.quote("0.54", "0.56")
+    assert desk.figures() == ("0", "0.4")
+    desk.fill(SELL, "4", "0.56")
+    assert desk.figures() == ("0.24", "0.2")
+
+
+# -- from process to process -------------------------------------------------------------------------------
+
+
+def test_the_next_process_reports_a_market_as_if_there_had_been_one() -> None:
+    one, first = Desk(), Desk()
+    for desk in (one, first):
+        desk.fill(BUY, "10", "0.49", fee="0.01")
+        desk.fill(BUY, "10", "0.45")
+        desk.settle(desk.fill(SELL, "5", "0.51"))
+    second = Desk(first)
+    assert second.figures() == one.figures() == first.figures()
+    again, gone = first.fills[:2]
+    for desk in (one, second):
+        desk.tell(again)
+        desk.settle((gone.order_id, gone.fill_id), REVERSED)
+        desk.fill(SELL, "10", "0.50")
+        desk.tell(MarketClosed(ts=desk.ts, market_id=M))
+    assert second.keeper.unexplained == 0
+    left, right = (desk.keeper.report(M) for desk in (one, second))
+    assert (left.realised, left.unrealised) == (right.realised, right.unrealised)
+    assert (left.volume, left.buys, left.sells) == (right.volume, right.buys, right.sells)
+    assert [markout.fills for markout in right.markouts] == [1, 1, 1], (
+        "when the others were made is not known"
+    )
+    for desk in (one, second):
+        desk.keeper.close()
+    made = first.keeper.sums()
+    (hour,) = second.hours
+    assert hour.fills == 1
+    assert hour.pnl == second.store.ledger.pnl - sum(made)
 
 
 # -- markouts ----------------------------------------------------------------------------------------------
@@ -341,6 +408,7 @@ def a_report(market: Market = MARKET) -> MarketReport:
 
 AN_HOUR = HourReport(
     start_ts=T0,
+    from_ts=T0,
     realised=Money(-10_000),
     unrealised_change=Money(100_000),
     fees=Money(10_000),
@@ -353,6 +421,15 @@ def test_records_survive_being_written_and_read() -> None:
     records: list[PnlRecord] = [a_report(), AN_HOUR]
     line = msgspec.json.encode(records)
     assert msgspec.json.decode(line, type=list[PnlRecord]) == records
+
+
+def test_the_parts_of_an_hour_in_which_a_process_ended_and_another_began_are_added() -> None:
+    noon = msgspec.structs.replace(AN_HOUR, start_ts=Nanos(T0 + 3_600 * SECOND))
+    rest = msgspec.structs.replace(AN_HOUR, from_ts=Nanos(T0 + 40 * SECOND), realised=Money(7))
+    first, second = gather([noon, rest, AN_HOUR, rest]).hours
+    assert (first.realised, first.fills, first.volume) == (-9_993, 2, 9_800_000)
+    assert (first.from_ts, first.unrealised_change, first.fees) == (T0, 200_000, 20_000)
+    assert second == noon
 
 
 def test_records_are_put_in_order_and_a_later_one_of_the_same_thing_counts() -> None:
