@@ -86,6 +86,9 @@ class SimulatedDisk(apsw.VFS):
         self._error: type[apsw.Error] | None = None
         self._breaks_on: tuple[type[Op], ...] = ()
         self._left = 0
+        self._seen: set[str] = set()
+        self._platters: dict[str, bytes] = {}
+        """What was there before the log begins."""
 
     # -- what a test does with it --------------------------------------------------------------------------
 
@@ -110,7 +113,7 @@ class SimulatedDisk(apsw.VFS):
         """Write to a folder what is on the platters when the power fails after `at` operations."""
         done = self.log[:at]
         synced = {op.file: index for index, op in enumerate(done) if isinstance(op, Sync)}
-        files: dict[str, bytearray] = {}
+        files = {name: bytearray(content) for name, content in self._platters.items()}
         for index, op in enumerate(done):
             is_durable = index <= synced.get(op.file, -1) or (isinstance(op, Delete) and op.is_synced)
             _apply(files, op, Fate.KEPT if is_durable else fate(op))
@@ -126,6 +129,9 @@ class SimulatedDisk(apsw.VFS):
         file = Path(path)
         if not file.exists():
             self.note(Create(file=file.name))
+        elif file.name not in self._seen:
+            self._platters[file.name] = file.read_bytes()
+        self._seen.add(file.name)
         return SimulatedFile(self, file.name, name, flags)
 
     def xDelete(self, filename: str, syncdir: bool) -> None:  # noqa: N802

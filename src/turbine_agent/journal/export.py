@@ -16,7 +16,8 @@ import msgspec
 
 from turbine_agent.journal.reader import JournalReader
 
-FORMULA_STARTS = ("=", "+", "-", "@")
+FORMULA_STARTS = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""What a spreadsheet takes for the beginning of a formula, the full-width forms included."""
 
 
 def json_lines(reader: JournalReader) -> Iterator[str]:

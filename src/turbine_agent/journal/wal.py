@@ -116,7 +116,8 @@ def torn_frames(path: Path, wal: Wal, accepted: int) -> int:
         commit, follower = frames[index], frames[index + 1]
         if not (commit.is_current and commit.is_commit and follower.is_current and wal.continues(index + 1)):
             continue
-        damaged = next((i for i in range(accepted, index + 1) if not wal.continues(i)), index)
+        suspects = range(accepted, index + 1)
+        damaged = next((i for i in suspects if not (frames[i].is_current and wal.continues(i))), accepted)
         raise JournalCorruptError(
             path,
             f"page {damaged + 1} of its write-ahead log {wal.path.name} is damaged, and later ones are not",

@@ -10,7 +10,7 @@ from pathlib import Path
 import apsw
 import msgspec
 import pytest
-from tests.disk import SimulatedDisk, Sync, Truncate, Write
+from tests.disk import Op, SimulatedDisk, Sync, Truncate, Write
 from tests.kit import T0, snapshot
 from tests.unit.journal.bench import HEADER, WALLET, fill, open_journal, read, tamper, write
 
@@ -386,7 +386,7 @@ def test_a_view_somebody_added_is_no_damage(tmp_path: Path) -> None:
 
 # -- a disk that fails ---------------------------------------------------------------------------------------
 
-BREAKDOWNS = {
+BREAKDOWNS: dict[str, tuple[type[apsw.Error], tuple[type[Op], ...], str]] = {
     "full": (apsw.FullError, (Write,), "the disk is full"),
     "failing to write": (apsw.IOError, (Write,), "the disk does not do what it is asked to"),
     "failing to sync": (apsw.IOError, (Sync,), "the disk does not do what it is asked to"),
