@@ -66,7 +66,7 @@ YES, NO = Outcome.YES, Outcome.NO
 BUY, SELL = Side.BUY, Side.SELL
 
 E = TypeVar("E", bound=Event)
-T = TypeVar("T", str, int)
+T = TypeVar("T", str, int, tuple[int, ...])
 
 
 # -- what others do ----------------------------------------------------------------------------------------
@@ -125,9 +125,9 @@ class Manners(msgspec.Struct, frozen=True, kw_only=True):
     """How a kind of venue speaks, where the contract leaves it open. In all else they are alike."""
 
     answer_s: int
-    """Within so many seconds every request is answered, and what came of it at once is told."""
+    """Within so many seconds every request is answered."""
     told_s: int
-    """Within so many seconds it is told what became of an order later."""
+    """Within so many seconds it is told what became of an order."""
     settlement_s: int
     """Within so many seconds every fill is settled or reversed, and every claim answered."""
     asks_every_s: int | None

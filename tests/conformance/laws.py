@@ -49,7 +49,7 @@ from turbine_agent.model.events import (
 )
 from turbine_agent.model.ids import MarketId, OrderId
 from turbine_agent.model.markets import Outcome, Side
-from turbine_agent.model.orders import SettlementStatus
+from turbine_agent.model.orders import Moved, SettlementStatus
 from turbine_agent.model.units import SECOND, Nanos, nanos_from_seconds, notional
 from turbine_agent.runtime.settings import LoopSettings
 
@@ -247,6 +247,25 @@ def every_fill_has_an_id_and_is_settled_or_reversed_once(floor: Floor) -> Iterat
             yield f"{event} before its fill"
 
 
+def a_settlement_corrects_estimates_and_fees_alone(floor: Floor) -> Iterator[str]:
+    """Of a fill that was no estimate it may take back a fee that was not due, and nothing else."""
+    fills = {(fill.order_id, fill.fill_id): fill for fill in floor.heard(OrderFilled)}
+    for event in floor.heard(SettlementUpdated):
+        fill, moved = fills.get((event.order_id, event.fill_id)), event.moved
+        if fill is None or moved is None:
+            continue
+        told = _told(fill)
+        if event.status is not SettlementStatus.SETTLED or moved == told:
+            yield f"{event} corrects nothing"
+        is_same = (moved.qty, moved.notional) == (told.qty, told.notional) and moved.fee <= told.fee
+        if moved.qty > told.qty or not (fill.is_estimate or is_same):
+            yield f"{event} is not of {fill}"
+
+
+def _told(fill: OrderFilled) -> Moved:
+    return Moved(qty=fill.qty, notional=notional(fill.price, fill.qty), fee=fill.fee)
+
+
 def money_and_tokens_are_what_the_settled_fills_made_of_them(floor: Floor) -> Iterator[str]:
     """A twin of the account, kept from what was said, against what the venue says at the end: cash, and the
     tokens that are or may become worth something.
@@ -262,16 +281,16 @@ def money_and_tokens_are_what_the_settled_fills_made_of_them(floor: Floor) -> It
             fill = fills[event.order_id, event.fill_id]
             terms = floor.terms[event.order_id]
             held = tokens[terms.market_id]
-            value = notional(fill.price, fill.qty)
+            moved = event.moved or _told(fill)
             if terms.side is Side.BUY:
-                held[terms.outcome] += fill.qty
-                cash -= value + fill.fee
+                held[terms.outcome] += moved.qty
+                cash -= moved.notional + moved.fee
             else:
-                split = max(0, fill.qty - held[terms.outcome])
+                split = max(0, moved.qty - held[terms.outcome])
                 held[0] += split
                 held[1] += split
-                held[terms.outcome] -= fill.qty
-                cash += value - split - fill.fee
+                held[terms.outcome] -= moved.qty
+                cash += moved.notional - split - moved.fee
         elif isinstance(event, Claimed):
             winner = winners.get(event.market_id)
             due = 0 if winner is None else tokens[event.market_id][winner]
@@ -390,6 +409,7 @@ LAWS: tuple[Law, ...] = (
     a_late_fill_comes_while_the_core_reckons_with_it,
     the_list_of_open_orders_is_true,
     every_fill_has_an_id_and_is_settled_or_reversed_once,
+    a_settlement_corrects_estimates_and_fees_alone,
     money_and_tokens_are_what_the_settled_fills_made_of_them,
     books_are_sound,
     changes_lead_to_what_is_read,

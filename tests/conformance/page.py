@@ -17,7 +17,7 @@ MANNERS_END: Final = "<!-- the table of manners ends -->"
 
 SAID: Final[dict[str, str]] = {
     "answer_s": "seconds until a request is answered, at most",
-    "told_s": "seconds until it is told what became of an order later, at most",
+    "told_s": "seconds until it is told what became of an order, at most",
     "settlement_s": "seconds until a fill is settled or reversed, or a claim answered, at most",
     "asks_every_s": "seconds between two questions after open orders that it takes for that",
     "speaks_unasked": "gives more answers than there were questions, and an end again after CancelUnknown",

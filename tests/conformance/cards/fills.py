@@ -26,11 +26,13 @@ from turbine_agent.model.units import MICROS
 def taker_walks_the_book(floor: Floor) -> None:
     floor.until("20")
     ours = floor.place(BUY, "12", "0.57")
-    floor.hear_answers()
-    assert [(fill.price, fill.qty, fill.liquidity) for fill in floor.fills(ours)] == [
-        (micros("0.55"), micros("5"), Liquidity.TAKER),
-        (micros("0.56"), micros("5"), Liquidity.TAKER),
+    floor.hear_news()
+    fills = floor.fills(ours)
+    assert floor.in_order((fill.price, fill.qty) for fill in fills) == [
+        (micros("0.55"), micros("5")),
+        (micros("0.56"), micros("5")),
     ]
+    assert {fill.liquidity for fill in fills} == {Liquidity.TAKER}
     assert floor.open_orders()[ours].cum_qty == micros("10")
 
 

@@ -7,7 +7,7 @@ from tests.conformance.crowd import CROWD, jostle
 from tests.conformance.floor import BUY, NO, SELL, Floor, Scene, deed, micros
 
 from turbine_agent.model.commands import Claim
-from turbine_agent.model.events import Claimed, OrderFilled, SettlementUpdated
+from turbine_agent.model.events import Claimed, Liquidity, OrderFilled, SettlementUpdated
 from turbine_agent.model.orders import SettlementStatus
 
 BOTH = (
@@ -32,6 +32,7 @@ def buy_then_sell(floor: Floor) -> None:
     assert floor.positions() == ({}, floor.initial_cash)
     floor.hear_settlements()
     (fill,) = floor.fills(bought)
+    assert fill.liquidity is Liquidity.TAKER
     cash = floor.initial_cash - micros("5.5") - fill.fee
     assert floor.positions() == ({market_id: (micros("10"), 0)}, cash)
     sold = floor.place(SELL, "4", "0.45")
