@@ -197,7 +197,7 @@ class TurbineClient:
             _Stream(self, Session(config.session, self.tracker, chance, outcome=o)) for o in outcomes
         ]
         self.watches = [
-            QuickMarketWatch(asset, minutes, config.rollover, config.chain.settlement)
+            QuickMarketWatch(asset, minutes, config.rollover, config.chain)
             for asset, minutes in config.schedules
         ]
         self._is_fed = False
