@@ -94,7 +94,7 @@ REJECT_PAUSE: Final = SECOND
 POSITIONS_EVERY: Final = 5
 """Positions and balance are read at every fifth reading of the open orders."""
 
-UNANSWERED_MAX: Final = 5
+UNANSWERED_MAX: Final = 3
 """Readings of our open orders in a row without an answer, after which they are not known any longer."""
 
 MISMATCHES_MAX: Final = 3
@@ -602,7 +602,7 @@ class Agent:
         if len(unknown) >= limits.unknown_budget:
             self._halt(Halt.UNKNOWN_ORDERS, f"{len(unknown)} orders have an unknown fate")
         if self.state in (AgentState.QUOTING, AgentState.REDUCE_ONLY):
-            if self._unanswered > UNANSWERED_MAX:
+            if self._unanswered >= UNANSWERED_MAX:
                 unseen = store.now - store.open_orders_asked_ts
                 self._halt(Halt.GAP, f"our open orders could not be read for {unseen // SECOND} s")
         if self.state in (AgentState.QUOTING, AgentState.REDUCE_ONLY):
