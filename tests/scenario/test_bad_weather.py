@@ -680,3 +680,75 @@ def test_what_is_kept_of_finished_markets_does_not_grow_with_their_fills() -> No
         assert agent.store.ledger.accounts == {}
         assert agent.uptimes == {}
         assert agent.store.ledger.retired == {MARKET.market_id: None}
+
+
+# -- an exchange that answers, but not this ----------------------------------------------------------------
+
+
+def test_open_orders_that_cannot_be_read_three_times_halt_though_everything_else_can() -> None:
+    with Talk() as talk:
+        talk.quote()
+        interval_s = talk.agent.params.loop.reconcile_interval_ns / SECOND
+        for _ in range(2):
+            talk.tick(interval_s)
+            talk.hear(snapshot(talk.ts))
+            talk.expect_nothing()
+        talk.tick(interval_s)
+        talk.hear(snapshot(talk.ts))
+        talk.tick()
+        talk.expect("alert warning: gap", "cancel all")
+        assert talk.state() == "halted"
+
+
+def test_open_orders_that_are_read_now_and_then_halt_nothing() -> None:
+    with Talk() as talk:
+        bid, ask = talk.quote()
+        interval_s = talk.agent.params.loop.reconcile_interval_ns / SECOND
+        for number in range(12):
+            talk.tick(interval_s)
+            talk.hear(snapshot(talk.ts))
+            if number % 3 == 1:
+                talk.listed(bid, ask)
+            talk.ignore()
+        assert not talk.agent.halt_counts
+
+
+def test_cash_that_is_in_complete_sets_is_no_mismatch_whatever_is_read_first() -> None:
+    with Talk() as talk:
+        bid, ask = talk.quote()
+        talk.fill(bid, "10")
+        talk.ignore()
+        talk.fill(ask, "10", fill_id="f2")
+        talk.ignore()
+        settle(talk, bid)
+        settle(talk, ask, "f2")
+        for _ in range(2):
+            wait(talk)
+            have(talk, CASH + 200_000 - 10_000_000)
+            hold(talk, 10_000_000, 10_000_000)
+        talk.ignore()
+        assert talk.state() == "quoting"
+        assert not talk.agent.halt_counts
+        wait(talk)
+        have(talk, CASH + 200_000 - 10_000_001)
+        wait(talk)
+        have(talk, CASH + 200_000 - 10_000_001)
+        talk.ignore()
+        assert Halt.BALANCE_MISMATCH in talk.agent.halts
+
+
+def test_a_market_resolved_the_other_way_is_valued_anew_and_never_twice() -> None:
+    with Talk() as talk:
+        won(talk)
+        ledger = talk.agent.store.ledger
+        account = ledger.live[MARKET.market_id]
+        profit = ledger.pnl
+        talk.hear(MarketResolved(ts=talk.ts, market_id=MARKET.market_id, winner=Outcome.YES))
+        assert ledger.pnl == profit
+        wait(talk)
+        talk.hear(MarketResolved(ts=talk.ts, market_id=MARKET.market_id, winner=Outcome.NO))
+        assert ledger.pnl == profit - 10_000_000
+        assert account.unexplained_pico() == 0
+        assert MARKET.market_id not in talk.agent.store.markets  # Nothing is left to claim.
+        talk.tick()
+        talk.ignore()

@@ -94,6 +94,9 @@ REJECT_PAUSE: Final = SECOND
 POSITIONS_EVERY: Final = 5
 """Positions and balance are read at every fifth reading of the open orders."""
 
+UNANSWERED_MAX: Final = 3
+"""Readings of our open orders in a row without an answer, after which they are not known any longer."""
+
 MISMATCHES_MAX: Final = 3
 """Mismatches of position or balance within `MISMATCH_WINDOW` after which the agent does not start again by
 itself."""
@@ -173,6 +176,8 @@ class Agent:
         self._cancel_all_ts = Nanos(0)
         self._reconciled_ts = Nanos(0)
         self._reconcile_count = 0
+        self._unanswered = 0
+        """Regular readings of the open orders since the last one that was answered."""
         self._claimed_ts = Nanos(0)
         self._watched: dict[MarketId, None] = {}
         """Markets that were opened and not yet left."""
@@ -237,6 +242,7 @@ class Agent:
             ):
                 self._on_order(order_id)
             case OpenOrdersRead():
+                self._unanswered = 0
                 self._decide_all()
                 self._progress()
             case PositionsRead() | BalanceRead():
@@ -598,7 +604,11 @@ class Agent:
         unknown = self._unknown_orders()
         if len(unknown) >= limits.unknown_budget:
             self._halt(Halt.UNKNOWN_ORDERS, f"{len(unknown)} orders have an unknown fate")
-        if self.state in (AgentState.QUOTING, AgentState.REDUCE_ONLY):
+        trading = (AgentState.QUOTING, AgentState.REDUCE_ONLY)
+        if self.state in trading and self._unanswered >= UNANSWERED_MAX:
+            unseen = store.now - store.open_orders_asked_ts
+            self._halt(Halt.GAP, f"our open orders could not be read for {unseen // SECOND} s")
+        if self.state in trading:
             age = store.now - min(store.positions_ok_ts, store.balance_ok_ts)
             is_old = age > 3 * POSITIONS_EVERY * self.params.loop.reconcile_interval_ns
             self.state = AgentState.REDUCE_ONLY if is_old else AgentState.QUOTING
@@ -613,6 +623,7 @@ class Agent:
     def _reconcile(self) -> None:
         store = self.store
         self._reconciled_ts = store.now
+        self._unanswered += 1
         self._emit(ReadOpenOrders())
         is_doubtful = min(store.positions_ok_ts, store.balance_ok_ts) < self._sync_ts
         if self._reconcile_count % POSITIONS_EVERY == 0 or is_doubtful:

@@ -29,13 +29,12 @@ from turbine_agent.model.events import (
     OrderFilled,
     OrderRejected,
     PositionsRead,
-    SettlementStatus,
     SettlementUpdated,
     SubmitUnknown,
 )
 from turbine_agent.model.ids import FillId, OrderId
 from turbine_agent.model.markets import Outcome, Side
-from turbine_agent.model.orders import Holding, OrderTerms
+from turbine_agent.model.orders import Holding, OrderTerms, SettlementStatus
 from turbine_agent.model.units import SECOND, Money, Nanos, Price, Qty
 from turbine_agent.runtime.driver import CommandDigest, drive
 from turbine_agent.simulation.exchange import SimulatedExchange, SimulationParams

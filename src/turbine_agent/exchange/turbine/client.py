@@ -199,7 +199,7 @@ class TurbineClient:
             _Stream(self, Session(config.session, self.tracker, chance, outcome=o)) for o in outcomes
         ]
         self.watches = [
-            QuickMarketWatch(asset, minutes, config.rollover, config.chain.settlement)
+            QuickMarketWatch(asset, minutes, config.rollover, config.chain)
             for asset, minutes in config.schedules
         ]
         self._is_fed = False
@@ -235,9 +235,7 @@ class TurbineClient:
             if (watch.asset, watch.interval_minutes) == (market.asset, minutes):
                 return watch
         config = self.config
-        watch = QuickMarketWatch(
-            market.asset, minutes, config.rollover, config.chain.settlement, is_over=True
-        )
+        watch = QuickMarketWatch(market.asset, minutes, config.rollover, config.chain, is_over=True)
         self.watches.append(watch)
         return watch
 

@@ -34,7 +34,8 @@ booked are known by the names of their fills. An estimate's name does not tell w
 fits it, has ended and was made in its order's life is taken for that, before it explains anything new.
 
 A count that goes back, an order that comes back with other terms: neither is guessed about. The first is
-ignored and counted, the second reported as a gap.
+ignored and counted, the second reported as a gap. A trade of ours that no order of ours can have made, for
+its price is worse than any's or its side the other one, is told as a fill of an order that is none of ours.
 """
 
 from __future__ import annotations
@@ -72,6 +73,9 @@ LOST_AFTER: Final = 5 * SECOND
 
 GRACE: Final = Nanos(2 * SECOND)
 """How long an order's fills wait for the executions that explain them."""
+
+FOREIGN_AFTER: Final = 5 * SECOND
+"""How long a trade of ours that fits no order of ours may still be cleared up."""
 
 SETTLED_KEPT: Final = 600 * SECOND
 """How long a finished execution is remembered, so that an old list does not make it a new one."""
@@ -201,6 +205,7 @@ class _Execution:
         "fate",
         "first_ts",
         "has_failed_row",
+        "is_judged",
         "is_listed",
         "market_id",
         "name",
@@ -242,6 +247,8 @@ class _Execution:
         """The fills that it belongs to."""
         self.has_failed_row = False
         """Its row among the failed ones has been dealt with."""
+        self.is_judged = False
+        """Whether it can be ours at all is settled."""
         self.first_ts = ts
         self.seen_ts = ts
         self.is_listed = True
@@ -320,6 +327,8 @@ class Tracker:
         """
         self._known_trades: dict[MarketId, dict[tuple[str, Side], None]] = {}
         self._altered: dict[OrderId, None] = {}
+        self._began_ts: Nanos | None = None
+        """When our first order left."""
         self._listed_ts = Nanos(0)
         """When the latest list of open orders was asked for."""
         self._pending_ts: Nanos | None = None
@@ -339,6 +348,8 @@ class Tracker:
 
     def sent(self, order_id: OrderId, terms: OrderTerms, ts: Nanos) -> None:
         """An order is about to leave: from now on it is ours in every book."""
+        if self._began_ts is None:
+            self._began_ts = ts
         order = OwnOrder(order_id, terms, ts)
         self.orders[order_id] = order
         self._by_hash[order_id] = order
@@ -607,6 +618,7 @@ class Tracker:
             self._explain_fill(execution, ts, events)
             if not execution.shares:
                 self._explain_lost(execution, ts, events)
+                self._find_foreign(execution, ts, events)
         self._drop_old(ts)
         return events
 
@@ -895,6 +907,30 @@ class Tracker:
         ]
         if able and all(order.is_lost for order in able):
             self._attribute(execution, able[0], ts, events)
+
+    def _find_foreign(self, execution: _Execution, ts: Nanos, events: list[AnyEvent]) -> None:
+        """Tell of a trade that no order of ours can have made, once. What was traded before our first order
+        left is an earlier process's.
+        """
+        if execution.is_judged or execution.shares or ts - execution.first_ts < FOREIGN_AFTER:
+            return
+        execution.is_judged = True
+        if self._began_ts is None or execution.time_s < self._began_ts // SECOND + CLOCK_SLACK_S:
+            return
+        ours = (*self.orders.values(), *self._finished.values())
+        if any(_fits(execution, order, exact, is_timed=False) for order in ours for exact in (True, False)):
+            return
+        events.append(
+            OrderFilled(
+                ts=ts,
+                order_id=OrderId(f"none of ours, at {execution.price}"),
+                fill_id=execution.fill_id,
+                price=execution.price,
+                qty=execution.qty,
+                fee=Money(0),
+                liquidity=Liquidity.TAKER,
+            )
+        )
 
     def _attribute(self, execution: _Execution, order: OwnOrder, ts: Nanos, events: list[AnyEvent]) -> None:
         """This trade was this order's."""

@@ -5,9 +5,11 @@ The exchange pushes nothing about this: the market of the moment is asked for, e
 old market, with nothing (204, null), or with an error; all three are normal and change nothing.
 
 A market is opened when everything about it is known and right: its id is new, its schedule is the one asked
-for, it has begun and not ended, its strike makes sense, and the markets list says which contract it lives on.
-It is closed by its own end time, whoever else is late, and at once if its strike or its end is changed: then
-nothing about it can be trusted. A closed market is watched until it is resolved.
+for, it has begun and not ended, its strike makes sense, and the markets list says that it lives on our chain
+and on the settlement contract of that. One that is refused is told of, once. An open one is closed by its own
+end time, whoever else is late, and at once if its strike or its end is changed, or if another one of the same
+time is shown: then nobody knows which of the two is true, and neither is traded. A closed market is watched
+until it is resolved, and for a while longer: an answer that is changed is told again.
 
 A market that an earlier process has left is adopted at the stage it was in, and its contracts are looked up
 again. One of a series that is not traded any more is seen to its end all the same, and no other is opened.
@@ -24,8 +26,9 @@ from turbine_agent.exchange.turbine import wire
 from turbine_agent.model.carry import CarriedMarket
 from turbine_agent.model.events import AnyEvent, GapDetected, MarketClosed, MarketOpened, MarketResolved
 from turbine_agent.model.ids import MarketId
-from turbine_agent.model.markets import Market
+from turbine_agent.model.markets import Market, Outcome
 from turbine_agent.model.units import SECOND, Nanos
+from turbine_agent.protocol.constants import Chain
 
 STRIKE_TOLERANCE_PPM: Final = 200_000
 """How far a strike may be from the asset's present price. A strike is a price of minutes ago; a wrong scale
@@ -60,6 +63,13 @@ class Stage(StrEnum):
     """Something about it is wrong. Never traded."""
 
 
+REVISION_WINDOW: Final = 1_800 * SECOND
+"""How long after its resolution a market is still asked about. Nobody says how long an answer may change."""
+
+REVISION_EVERY: Final = 6
+"""And how often: at every so manieth of the instants at which an unresolved one would be."""
+
+
 class Tracked(msgspec.Struct, kw_only=True):
     """A market that was found. Mutated by QuickMarketWatch only."""
 
@@ -73,6 +83,9 @@ class Tracked(msgspec.Struct, kw_only=True):
     contract: str | None = None
     resolution_ts: Nanos = Nanos(0)
     """When its resolution was last asked for."""
+    winner: Outcome | None = None
+    resolved_ts: Nanos = Nanos(0)
+    """When it was first seen to be resolved."""
     refusal: str = ""
 
 
@@ -80,6 +93,8 @@ def strike_micros(start_price: int, reference_micros: int | None) -> int | None:
     """The strike in micro-USD: the number as it is, or read with eight decimals if only that fits the asset's
     price. None if neither does. Without a reference the number is taken as it is.
     """
+    if not start_price:
+        return None
     if reference_micros is None:
         return start_price
     for strike in (start_price, start_price // OTHER_SCALE):
@@ -96,11 +111,11 @@ class QuickMarketWatch:
         asset: str,
         interval_minutes: int,
         params: RolloverParams,
-        settlement: str,
+        chain: Chain,
         *,
         is_over: bool = False,
     ) -> None:
-        """`settlement` is the chain's own contract, for a market whose line in the list names none. With
+        """`chain` is the one that is traded on, with its settlement contract. With
         `is_over` no new markets of this series are looked for.
         """
         self.asset = asset
@@ -111,7 +126,7 @@ class QuickMarketWatch:
         """Every market found and not yet finished, oldest first."""
         self.rescaled = 0
         """Strikes that made sense with eight decimals only."""
-        self._settlement = settlement
+        self._chain = chain
         self._polled_ts: Nanos | None = None
         self._listed_ts: Nanos | None = None
 
@@ -169,13 +184,17 @@ class QuickMarketWatch:
         )
 
     def unresolved(self, now: Nanos) -> tuple[MarketId, ...]:
-        """Markets whose resolution is to be asked for now; asking is noted."""
+        """Markets whose resolution is to be asked for now, or once more; asking is noted."""
         due = []
         for market_id, tracked in self.tracked.items():
-            if tracked.stage is not Stage.CLOSED or now < tracked.market.close_ts:
+            span = self.params.resolution_ns
+            if tracked.stage is Stage.CLOSED and now >= tracked.market.close_ts:
+                if now - tracked.market.close_ts > RESOLUTION_PATIENCE:
+                    span = Nanos(span * REVISION_EVERY)
+            elif tracked.stage is Stage.RESOLVED and now - tracked.resolved_ts < REVISION_WINDOW:
+                span = Nanos(span * REVISION_EVERY)
+            else:
                 continue
-            is_late = now - tracked.market.close_ts > RESOLUTION_PATIENCE
-            span = self.params.resolution_ns * (6 if is_late else 1)
             if now - tracked.resolution_ts >= span:
                 tracked.resolution_ts = now
                 due.append(market_id)
@@ -201,9 +220,10 @@ class QuickMarketWatch:
             return self._compare(known, quick, now)
         tracked = self._tracked(quick, reference_micros)
         # What is over, or has not begun, is left: it will be seen again if it is to be.
-        if not quick.is_resolved and tracked.market.open_ts <= now < tracked.market.close_ts:
-            self.tracked[quick.market_id] = tracked
-        return []
+        if quick.is_resolved or not tracked.market.open_ts <= now < tracked.market.close_ts:
+            return []
+        self.tracked[quick.market_id] = tracked
+        return [self._refuse(tracked, tracked.refusal, now)] if tracked.refusal else []
 
     def on_market_row(self, market_id: MarketId, row: wire.MarketRow | None, now: Nanos) -> list[AnyEvent]:
         """The markets list was read for a market that was found. None: it is not in the list yet."""
@@ -211,16 +231,25 @@ class QuickMarketWatch:
         if row is None or tracked is None or tracked.stage is Stage.REFUSED:
             return []
         tracked.is_listed = True
-        tracked.settlement = row.settlement or self._settlement
+        tracked.settlement = row.settlement or self._chain.settlement
         tracked.contract = row.contract or (tracked.quick.contract if tracked.quick is not None else None)
         if tracked.stage is not Stage.FOUND:
             return []  # Adopted: it was opened before.
         if row.is_resolved or now >= tracked.market.close_ts:
             del self.tracked[market_id]
             return []
-        events: list[AnyEvent] = [
-            self._close(other, now) for other in self.tracked.values() if other.stage is Stage.OPEN
-        ]
+        if row.chain_id not in {None, self._chain.chain_id}:
+            return [self._refuse(tracked, f"it is on chain {row.chain_id}, not {self._chain.chain_id}", now)]
+        if tracked.settlement.lower() != self._chain.settlement.lower():
+            return [self._refuse(tracked, f"it is settled by {tracked.settlement}, which is not pinned", now)]
+        events: list[AnyEvent] = []
+        for other in self.tracked.values():
+            if other.stage is Stage.OPEN and other.market.close_ts > tracked.market.open_ts:
+                why = f"it is shown beside {other.market.market_id}, which is of the same time"
+                events += [self._refuse(tracked, why, now), self._close(other, now)]
+                return events
+            if other.stage is Stage.OPEN:
+                events.append(self._close(other, now))
         tracked.stage = Stage.OPEN
         events.append(MarketOpened(ts=now, market=tracked.market))
         return events
@@ -228,10 +257,20 @@ class QuickMarketWatch:
     def on_resolution(self, resolution: wire.Resolution, now: Nanos) -> list[AnyEvent]:
         """A closed market's resolution was read."""
         tracked = self.tracked.get(resolution.market_id)
-        if resolution.winner is None or tracked is None or tracked.stage is not Stage.CLOSED:
+        if resolution.winner is None or tracked is None or tracked.winner is resolution.winner:
             return []
+        if tracked.stage not in (Stage.CLOSED, Stage.RESOLVED):
+            return []
+        events: list[AnyEvent] = []
+        if tracked.winner is None:
+            tracked.resolved_ts = now
+        else:
+            detail = f"{resolution.market_id} was resolved {tracked.winner.name}, and now the other way"
+            events.append(GapDetected(ts=now, market_id=resolution.market_id, detail=detail))
         tracked.stage = Stage.RESOLVED
-        return [MarketResolved(ts=now, market_id=resolution.market_id, winner=resolution.winner)]
+        tracked.winner = resolution.winner
+        events.append(MarketResolved(ts=now, market_id=resolution.market_id, winner=resolution.winner))
+        return events
 
     def tick(self, now: Nanos) -> list[AnyEvent]:
         """Time has passed: a market ends by its own clock."""
@@ -265,8 +304,6 @@ class QuickMarketWatch:
             tracked.refusal = f"its strike {quick.start_price} does not fit the price {reference_micros}"
         elif strike != quick.start_price:
             self.rescaled += 1
-        if tracked.refusal:
-            tracked.stage = Stage.REFUSED
         return tracked
 
     def _compare(self, known: Tracked, quick: wire.QuickMarket, now: Nanos) -> list[AnyEvent]:
@@ -288,6 +325,13 @@ class QuickMarketWatch:
             known.stage = Stage.REFUSED
         known.refusal = "its strike or end was changed"
         return events
+
+    def _refuse(self, tracked: Tracked, why: str, now: Nanos) -> AnyEvent:
+        """Never trade a market, and say so once."""
+        tracked.stage = Stage.REFUSED
+        tracked.refusal = why
+        detail = f"market {tracked.market.market_id} is not traded: {why}"
+        return GapDetected(ts=now, market_id=tracked.market.market_id, detail=detail)
 
     def _close(self, tracked: Tracked, now: Nanos) -> AnyEvent:
         tracked.stage = Stage.CLOSED

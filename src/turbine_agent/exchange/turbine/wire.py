@@ -106,7 +106,7 @@ class QuickMarket(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     asset: str
     interval_minutes: int | None
     start_price: int
-    """As sent: meant to be micro-USD, see `rollover.strike_micros`."""
+    """As sent: meant to be micro-USD, see `rollover.strike_micros`. 0 is no strike."""
     start_s: int | None
     end_s: int
     is_resolved: bool
@@ -122,6 +122,7 @@ class MarketRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     settlement: str | None
     is_resolved: bool
     winner: Outcome | None
+    chain_id: int | None = None
 
 
 class OrderStatus(StrEnum):
@@ -392,7 +393,7 @@ def quick_market(body: bytes, asset: str, interval_minutes: int) -> QuickMarket 
         market_id=_market_id(row, "marketId", path),
         asset=asset.upper(),
         interval_minutes=interval,
-        start_price=_number(row, "startPrice", path, 1, QTY_MAX),
+        start_price=_number(row, "startPrice", path, 0, QTY_MAX),
         start_s=start,
         end_s=end,
         is_resolved=_flag(row, "resolved", path, default=False),
@@ -784,6 +785,7 @@ def _market(row: Row, path: str) -> MarketRow:
         market_id=_market_id(row, "id", path),
         contract=_optional(row, "contractAddress", path, _address),
         settlement=_optional(row, "settlementAddress", path, _address),
+        chain_id=_optional(row, "chainId", path, lambda r, k, p: _number(r, k, p, 0, UINT64_MAX)),
         is_resolved=_flag(row, "resolved", path, default=False),
         winner=_optional(row, "winningOutcome", path, _outcome),
     )

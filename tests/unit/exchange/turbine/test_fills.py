@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from turbine_agent.exchange.turbine import wire
-from turbine_agent.exchange.turbine.fills import DOUBT, GRACE, LOST_AFTER, Tracker
+from turbine_agent.exchange.turbine.fills import DOUBT, FOREIGN_AFTER, GRACE, LOST_AFTER, Tracker
 from turbine_agent.exchange.turbine.wire import OrderRow, OrderStatus, Placed, TradeRow, TransferRow, TxStatus
 from turbine_agent.model.events import (
     AnyEvent,
@@ -728,3 +728,44 @@ def test_a_retired_market_is_forgotten() -> None:
     talk.pending(talk.transfer("0xt1", 4))
     talk.tracker.retire(MARKET)
     assert talk.tracker.wants(talk.now).markets == ()
+
+
+# -- what cannot be ours -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("price", "side"), [(460_000, Side.BUY), (450_000, Side.SELL)], ids=["worse price", "other side"]
+)
+def test_a_trade_that_no_order_of_ours_can_have_made_is_told_once(price: int, side: Side) -> None:
+    talk = Talk()
+    order_id = talk.place(1)
+    talk.after(20 * SECOND)
+    assert talk.listed(talk.row(order_id, 4)) == []
+    row = talk.transfer("0x1", 4, price=price, side=side)
+    assert talk.pending(row) == []
+    talk.after(FOREIGN_AFTER)
+    events = [*talk.pending(row), *talk.failed(), *talk.traded()]
+    foreign = [e for e in events if isinstance(e, OrderFilled) and e.order_id != order_id]
+    assert [(event.price, event.qty) for event in foreign] == [(price, 4)]
+    talk.after(FOREIGN_AFTER)
+    assert not [e for e in talk.pending(row) if isinstance(e, OrderFilled)]
+
+
+def test_a_trade_that_a_finished_order_may_have_made_is_not_foreign() -> None:
+    talk = Talk()
+    first = talk.place(1, price=460_000)
+    talk.after(20 * SECOND)
+    talk.listed(talk.row(first))
+    talk.tracker.on_order(talk.row(first, 0, OrderStatus.CANCELLED), talk.now)
+    talk.place(2)
+    row = talk.transfer("0x1", 4, price=460_000)
+    assert talk.pending(row) == []
+    assert talk.after(2 * FOREIGN_AFTER).pending(row) == []
+
+
+def test_a_trade_of_an_earlier_process_is_not_foreign() -> None:
+    talk = Talk()
+    talk.place(1)
+    row = talk.after(2 * SECOND).transfer("0x1", 4, price=460_000)
+    assert talk.pending(row) == []
+    assert talk.after(2 * FOREIGN_AFTER).pending(row) == []

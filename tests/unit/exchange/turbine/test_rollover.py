@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import pytest
 
@@ -18,6 +20,8 @@ START_S = 1_769_764_500
 FIRST = MarketId("0x" + "11" * 32)
 SECOND_ONE = MarketId("0x" + "22" * 32)
 CONTRACT = "0x" + "4d" * 20
+CHAINS = POLYGON.settlement.lower()
+"""As the list has it."""
 OLDER = "0x" + "5e" * 20
 STRIKE = 87_987_000_000
 
@@ -44,13 +48,13 @@ def quick(market_id: MarketId = FIRST, begin: int = 0, **changes: object) -> Qui
 
 def row(market_id: MarketId = FIRST, **changes: object) -> MarketRow:
     usual = MarketRow(
-        market_id=market_id, contract=CONTRACT, settlement=OLDER, is_resolved=False, winner=None
+        market_id=market_id, contract=CONTRACT, settlement=CHAINS, is_resolved=False, winner=None
     )
     return msgspec.structs.replace(usual, **changes)
 
 
 def watch() -> QuickMarketWatch:
-    return QuickMarketWatch("BTC", 15, RolloverParams(), POLYGON.settlement)
+    return QuickMarketWatch("BTC", 15, RolloverParams(), POLYGON)
 
 
 def opened(now: float = 60) -> QuickMarketWatch:
@@ -80,7 +84,7 @@ def test_a_market_opens_when_its_contract_is_known() -> None:
     assert watching.unlisted() == ()
     live = watching.open_market()
     assert live is not None
-    assert (live.settlement, live.contract) == (OLDER, CONTRACT)
+    assert (live.settlement, live.contract) == (CHAINS, CONTRACT)
 
 
 def test_a_line_without_a_contract_falls_back_on_the_chains() -> None:
@@ -111,9 +115,34 @@ def test_a_market_closes_by_its_own_clock_while_the_exchange_still_shows_it() ->
 
 def test_a_new_market_closes_the_old_one_first() -> None:
     watching = opened()
-    watching.on_quick_market(quick(SECOND_ONE, 840), STRIKE, at(850))
-    events = watching.on_market_row(SECOND_ONE, row(SECOND_ONE), at(850))
+    watching.on_quick_market(quick(SECOND_ONE, 900), STRIKE, at(901))
+    events = watching.on_market_row(SECOND_ONE, row(SECOND_ONE), at(901))
     assert kinds(events) == ["MarketClosed", "MarketOpened"]
+
+
+def test_of_two_markets_of_the_same_time_neither_is_traded() -> None:
+    watching = opened()
+    watching.on_quick_market(quick(SECOND_ONE), STRIKE, at(70))
+    told, closed = watching.on_market_row(SECOND_ONE, row(SECOND_ONE), at(70))
+    assert isinstance(told, GapDetected)
+    assert closed == MarketClosed(ts=at(70), market_id=FIRST)
+    for market_id in (FIRST, SECOND_ONE):
+        assert watching.on_quick_market(quick(market_id), STRIKE, at(80)) == []
+    assert (watching.open_market(), watching.unlisted()) == (None, ())
+    third = MarketId("0x" + "33" * 32)
+    watching.on_quick_market(quick(third, 900), STRIKE, at(901))
+    assert kinds(watching.on_market_row(third, row(third), at(901))) == ["MarketOpened"]
+
+
+@pytest.mark.parametrize("wrong", [{"settlement": OLDER}, {"chain_id": 1}], ids=["contract", "chain"])
+def test_a_market_elsewhere_is_refused_and_told_once(wrong: dict[str, Any]) -> None:
+    watching = watch()
+    watching.on_quick_market(quick(), STRIKE, at(60))
+    (told,) = watching.on_market_row(FIRST, row(**wrong), at(61))
+    assert isinstance(told, GapDetected)
+    assert (told.market_id, watching.unlisted()) == (FIRST, ())
+    assert watching.on_market_row(FIRST, row(), at(62)) == []
+    assert watching.open_market() is None
 
 
 @pytest.mark.parametrize(
@@ -133,12 +162,17 @@ def test_what_is_not_going_on_is_not_opened(wrong: QuickMarket) -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [quick(end_s=START_S + 3_600), quick(start_price=STRIKE // 100), quick(start_price=STRIKE * 10)],
-    ids=["wrong interval", "strike too small", "strike too large"],
+    [
+        quick(end_s=START_S + 3_600),
+        quick(start_price=STRIKE // 100),
+        quick(start_price=STRIKE * 10),
+        quick(start_price=0),
+    ],
+    ids=["wrong interval", "strike too small", "strike too large", "no strike"],
 )
-def test_a_market_with_something_wrong_is_never_traded(wrong: QuickMarket) -> None:
+def test_a_market_with_something_wrong_is_never_traded_and_told_once(wrong: QuickMarket) -> None:
     watching = watch()
-    assert watching.on_quick_market(wrong, STRIKE, at(60)) == []
+    assert kinds(watching.on_quick_market(wrong, STRIKE, at(60))) == ["GapDetected"]
     assert watching.unlisted() == ()
     assert watching.tracked[FIRST].refusal
     assert watching.on_market_row(FIRST, row(), at(61)) == []
@@ -146,7 +180,9 @@ def test_a_market_with_something_wrong_is_never_traded(wrong: QuickMarket) -> No
 
 
 @pytest.mark.parametrize(
-    "changed", [quick(start_price=STRIKE + 1), quick(end_s=START_S + 960)], ids=["strike", "end"]
+    "changed",
+    [quick(start_price=STRIKE + 1), quick(start_price=0), quick(end_s=START_S + 960)],
+    ids=["strike", "no strike", "end"],
 )
 def test_a_market_that_changes_under_our_feet_is_closed_and_reported(changed: QuickMarket) -> None:
     watching = opened()
@@ -176,8 +212,21 @@ def test_a_closed_market_is_asked_about_until_it_is_resolved() -> None:
     assert watching.unresolved(at(911)) == (FIRST,)
     resolved = watching.on_resolution(Resolution(market_id=FIRST, winner=Outcome.NO), at(980))
     assert resolved == [MarketResolved(ts=at(980), market_id=FIRST, winner=Outcome.NO)]
-    assert watching.on_resolution(Resolution(market_id=FIRST, winner=Outcome.YES), at(990)) == []
-    assert watching.unresolved(at(1_000)) == ()
+    assert watching.on_resolution(Resolution(market_id=FIRST, winner=Outcome.NO), at(990)) == []
+
+
+def test_an_answer_that_is_changed_is_told_again_for_half_an_hour() -> None:
+    watching = opened()
+    watching.tick(at(900))
+    watching.unresolved(at(980))
+    watching.on_resolution(Resolution(market_id=FIRST, winner=Outcome.NO), at(980))
+    assert watching.unresolved(at(1_030)) == ()
+    assert watching.unresolved(at(1_040)) == (FIRST,)
+    told, resolved = watching.on_resolution(Resolution(market_id=FIRST, winner=Outcome.YES), at(1_040))
+    assert isinstance(told, GapDetected)
+    assert resolved == MarketResolved(ts=at(1_040), market_id=FIRST, winner=Outcome.YES)
+    assert watching.unresolved(at(2_779)) == (FIRST,)
+    assert watching.unresolved(at(2_900)) == ()
 
 
 def test_a_market_that_takes_for_ever_is_asked_about_less_often() -> None:
@@ -213,6 +262,7 @@ def test_polling_is_slow_in_a_market_and_fast_around_its_end() -> None:
         (STRIKE * 100, STRIKE, STRIKE),
         (STRIKE // 100, STRIKE, None),
         (STRIKE, None, STRIKE),
+        (0, None, None),
     ],
 )
 def test_a_strike_is_read_in_the_scale_that_fits_the_price(
@@ -307,6 +357,6 @@ def test_an_adopted_closed_market_is_watched_until_it_is_resolved_and_a_resolved
 
 
 def test_a_series_that_is_over_looks_for_no_new_market() -> None:
-    watching = QuickMarketWatch("BTC", 15, RolloverParams(), POLYGON.settlement, is_over=True)
+    watching = QuickMarketWatch("BTC", 15, RolloverParams(), POLYGON, is_over=True)
     watching.adopt(carried(is_closed=True))
     assert watching.poll_at() is None

@@ -228,7 +228,7 @@ def test_the_older_generation_of_quick_markets() -> None:
     [
         ({"asset": "ETH"}, "asset"),
         ({"intervalMinutes": 60}, "intervalMinutes"),
-        ({"startPrice": 0}, "startPrice"),
+        ({"startPrice": -1}, "startPrice"),
         ({"startPrice": 87_987.5}, "startPrice"),
         ({"endTime": 1_769_764_500}, "endTime"),
         ({"endTime": 1_769_765_400_000_000_000}, "endTime"),
