@@ -9,68 +9,57 @@ One loop, once a second, in the order of this file:
     read     the whole picture: book, our orders, tokens, pending trades, cash, all asked for anew
     decide   a pure function of picture and parameters: what to cancel, what to place, why not more
     act      cancel, place; wait for the answers
-    log      one line that says what was seen, what was done and why
+    log      one line that says what was seen, what is done and why
     sleep    and begin again with nothing in hand
 
 Rules. *No memory*: everything is read back from the exchange, so after a crash it simply starts again.
-*Fails closed*: whatever is wrong with the picture (no answer, old data, a crossed or merged book, an order of
+*Fails closed*: whatever is wrong with a picture (no answer, old data, a crossed or merged book, an order of
 unknown fate, an exception) cancels everything, and nothing is placed until a picture is clean. *Dies safely*:
 orders expire within `risk.order_ttl_s`; a stop signal cancels everything and has the exchange show that.
 
-Prices are micro-dollars, sizes micro-shares, money micro-USDC, times nanoseconds, all integers. A name that
-ends in 2 counts half-micros. The reasons are those of RUNBOOK.md. What the agent has and this bot leaves out
-stands in docs/spike_bot.md.
+Prices are micro-dollars, sizes micro-shares, money micro-USDC, times nanoseconds, all integers; a name that
+ends in 2 counts half-micros. Reasons are those of RUNBOOK.md. What the agent has and this bot leaves out, and
+how the two are held against each other, stands in docs/spike_bot.md.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import os
-import re
 import secrets
 import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
-
 import msgspec
+from msgspec.structs import replace
 
-from turbine_agent.exchange.turbine.client import ClientConfig, TurbineClient
-from turbine_agent.exchange.turbine.picture import Desk, Holdings, PendingFill, Picture, ShownOrder, Viewer
-from turbine_agent.exchange.turbine.rollover import RolloverParams
-from turbine_agent.exchange.turbine.signing import LocalSigner, Naming, TokenMinter, wallet_secret
+from turbine_agent.exchange.turbine.client import TurbineClient
+from turbine_agent.exchange.turbine.picture import Desk, Holdings, Picture, ShownOrder, Trade, Viewer, shown
+from turbine_agent.exchange.turbine.signing import LocalSigner, Naming, wallet_secret
 from turbine_agent.model.commands import CancelAll, CancelOrder, Claim, PlaceOrder
 from turbine_agent.model.ids import MarketId, OrderId
 from turbine_agent.model.markets import Outcome, Side
 from turbine_agent.model.orders import OrderTerms
 from turbine_agent.model.params import AgentParams
 from turbine_agent.model.reasons import Reason
-from turbine_agent.model.units import (
-    MICROS,
-    QTY_MAX,
-    SECOND,
-    Money,
-    Nanos,
-    Price,
-    Qty,
-    nanos_from_seconds,
-    text_from_micros,
-)
-from turbine_agent.protocol.constants import CHAINS, STREAM
+from turbine_agent.model.units import MICROS, QTY_MAX, SECOND, Money, Nanos, Price, Qty, text_from_micros
 from turbine_agent.runtime.config import ConfigError, Settings, load, to_params
+from turbine_agent.runtime.connection import AddressError, client_config
 from turbine_agent.runtime.credentials import CredentialsError, read_credentials
 
 SLEEP_S = 1.0
-PROBE_S = 30.0
+PROBE_S = 30
 START_S = 60.0  # for the exchange to show that nothing of an earlier run is left
 LEAVE_S = 120.0  # the same at the end: longer than an order that may have arrived can live
-FILLS_MAX = 1_000  # pieces an order may fill in; rounding can cost two micro-USDC for each
+PIECES_MAX = 1_000  # an order may fill in; rounding can cost two micro-USDC for each
 MERGED_WITHIN = 10_000  # crossed, and bid + ask within a cent of 1: YES and NO in one book
-PAPER_CASH = Money(1_000 * MICROS)
-DONE, USAGE, CONFIG, CREDENTIALS, ORDERS_LEFT, UNREACHABLE = 0, 2, 10, 11, 23, 30
+PAPER = Desk(orders=(), holdings=(), cash=Money(1_000 * MICROS))  # what a dry run begins with
+DONE, DIFFERENT, USAGE, CONFIG, CREDENTIALS, ORDERS_LEFT, UNREACHABLE = 0, 1, 2, 10, 11, 23, 30
 
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,6 +74,12 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     detail: str = ""
 
 
+Say = Callable[[str], object]
+text = partial(text_from_micros, decimals=4)
+Connect = Callable[[], TurbineClient]
+Note = Callable[[Picture, Decision], object]
+
+
 # -- the start -----------------------------------------------------------------------------------------------
 
 
@@ -94,124 +89,94 @@ def main(arguments: list[str], environ: Mapping[str, str]) -> int:
     parser.add_argument("--probe", action="store_true", help="listen for 30 s and leave; never trades")
     parser.add_argument("--host", metavar="URL", help="exchange to use instead of exchange.base_url")
     parser.add_argument("--config", type=Path, metavar="FILE", help="settings instead of config.yaml")
-    parser.add_argument("--for", type=float, dest="seconds", metavar="SECONDS", help="stop after so long")
+    parser.add_argument("--for", type=int, dest="seconds", metavar="SECONDS", help="stop after so long")
     parser.add_argument("--decisions", type=Path, metavar="FILE", help="append each decision as a JSON line")
     parser.add_argument("--recheck", type=Path, metavar="FILE", help="recompute the decisions of such a file")
     options = parser.parse_args(arguments)
+    say = partial(print, flush=True)
     try:
         if options.recheck:
-            return recheck(options.recheck, print)
+            return recheck(options.recheck, say)
         settings = load(options.config, environ).settings
-        is_live = reads_live(environ) and not options.probe
-        connect, naming = connection(settings, options.host, is_live=is_live, environ=environ)
-        params = to_params(settings)
-        with open_log(options.decisions, params) as note:
-            if options.probe:
-                return asyncio.run(probe(connect, options.seconds or PROBE_S, print))
-            return asyncio.run(
-                trade(connect, params, naming if is_live else None, options.seconds, print, note)
-            )
-    except (ConfigError, CredentialsError, RefusedError, OSError) as error:
+        is_live = is_enabled(environ) and not options.probe
+        connect, naming = connection(settings, options.host, environ if is_live else None)
+        if options.probe:
+            return asyncio.run(probe(connect, options.seconds or PROBE_S, say))
+        with decisions_to(options.decisions, to_params(settings)) as note:
+            return asyncio.run(trade(connect, to_params(settings), naming, options.seconds, say, note))
+    except (ConfigError, CredentialsError, AddressError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
-        codes = {ConfigError: CONFIG, CredentialsError: CREDENTIALS}
-        return error.code if isinstance(error, RefusedError) else codes.get(type(error), USAGE)
+        return {ConfigError: CONFIG, CredentialsError: CREDENTIALS}.get(type(error), USAGE)
 
 
-class RefusedError(Exception):
-    """What was asked for cannot be. The text says what, why and what to do."""
-
-    def __init__(self, problem: str, remedy: str, code: int) -> None:
-        super().__init__(f"{problem}\n  do: {remedy}")
-        self.code = code
-
-
-def reads_live(environ: Mapping[str, str]) -> bool:
+def is_enabled(environ: Mapping[str, str]) -> bool:
     """Real orders take TRADING_ENABLED=true, and DRY_RUN not true. Everything else is dry."""
-    said = {}
-    for name in ("TRADING_ENABLED", "DRY_RUN"):
-        said[name] = environ.get(name, "").strip().lower()
-        if said[name] not in {"", "true", "false"}:
-            raise RefusedError(f"{name} is neither true nor false", f"set {name}=true or unset it", CONFIG)
+    said = {name: environ.get(name, "").strip().lower() for name in ("TRADING_ENABLED", "DRY_RUN")}
+    for name, word in said.items():
+        if word not in {"", "true", "false"}:
+            raise ConfigError(
+                f"environment {name}", "is neither true nor false", hint="set true, or unset it"
+            )
     return said["TRADING_ENABLED"] == "true" and said["DRY_RUN"] != "true"
 
 
 def connection(
-    settings: Settings, host: str | None, *, is_live: bool, environ: Mapping[str, str]
-) -> tuple[Callable[[], TurbineClient], Naming]:
-    """How to connect, and how our orders are named. A dry run has a throw-away key and cannot write."""
-    base, stream = settings.exchange.base_url, settings.exchange.ws_url
-    if host is not None:
-        base = host.rstrip("/")
-        stream = "ws" + base.removeprefix("http") + STREAM
-    if not re.fullmatch(r"https?://[\w.\-\[\]:]+(/[^\s?#@]*)?", base):
-        raise RefusedError("--host is no address", "give one like https://api.turbinefi.com", USAGE)
-    if is_live and not re.match(r"https://|http://(127\.0\.0\.1|localhost|\[::1\])[:/]", base + "/"):
-        raise RefusedError(f"{base}: tokens would travel unencrypted", "use https", USAGE)
-    if settings.exchange.chain_id not in CHAINS:
-        known = ", ".join(map(str, CHAINS))
-        raise RefusedError(f"exchange.chain_id {settings.exchange.chain_id}", f"use one of {known}", CONFIG)
-    if settings.strategy.persistence_seconds or not settings.rollover.enabled:
-        problem = "the spike bot remembers nothing and always rolls over"
-        raise RefusedError(problem, "set strategy.persistence_seconds: 0, rollover.enabled: true", CONFIG)
-    chain, minter = CHAINS[settings.exchange.chain_id], None
-    signer = LocalSigner(wallet_secret(secrets.token_hex(32)), chain)
-    if is_live:
-        credentials = read_credentials(environ)
-        signer, minter = credentials.signer(chain), credentials.minter()
-    config = ClientConfig(
-        base_url=base,
-        stream_url=stream,
-        chain=chain,
-        connect_timeout_s=float(settings.exchange.connect_timeout),
-        request_timeout_s=float(settings.exchange.request_timeout),
-        ack_timeout_s=float(settings.exchange.ack_timeout),
-        rollover=RolloverParams(poll_ns=nanos_from_seconds(settings.rollover.poll_interval)),
-    )
+    settings: Settings, host: str | None, environ: Mapping[str, str] | None
+) -> tuple[Connect, Naming | None]:
+    """How to connect, and how our orders are named. `environ` None: a throw-away key, unable to write."""
+    for key, is_fit in (
+        ("strategy.persistence_seconds", not settings.strategy.persistence_seconds),
+        ("rollover.enabled", settings.rollover.enabled),
+        ("markets.series", " " not in settings.markets.series),
+    ):
+        if not is_fit:
+            hint = "leave it at its default, or use the agent: this bot has no memory and trades one series"
+            raise ConfigError("settings", "is not for the spike bot", key=key, hint=hint)
+    config = client_config(settings, host, sends_tokens=environ is not None)
+    signer, minter = LocalSigner(wallet_secret(secrets.token_hex(32)), config.chain), None
+    if environ is None:
+        return lambda: TurbineClient(config, signer, minter), None
+    credentials = read_credentials(environ)
+    signer, minter = credentials.signer(config.chain), credentials.minter()
     return lambda: TurbineClient(config, signer, minter), signer.naming
 
 
-async def probe(connect: Callable[[], TurbineClient], seconds: float, say: Callable[[str], object]) -> int:
+async def probe(connect: Connect, seconds: int, say: Say) -> int:
     """Say all that is heard, for so long. 0 only if the stream sent data and a book could be read."""
     async with connect() as client:
         viewer = Viewer(client, keeps_all_news=True)
-        until = client.now() + nanos_from_seconds(int(seconds))
+        until = client.now() + seconds * SECOND
         while client.now() < until:
-            picture = await viewer.read(within_s=SLEEP_S, desk=Paper().desk)
-            say("\n".join((*(f"heard {line}" for line in picture.news), seen(picture))))
+            say(seen(await viewer.read(within_s=SLEEP_S, desk=PAPER)))
             await asyncio.sleep(SLEEP_S)
-        told, books = client.books_and_trades, viewer.snapshots
-    say(
-        f"{told} messages of the stream, {books} books: {'data flows' if told and books else 'NO DATA FLOWS'}"
-    )
-    return DONE if told and books else UNREACHABLE
+        messages, books = client.books_and_trades, viewer.snapshots
+    flows = "data flows" if messages and books else "NO DATA FLOWS"
+    say(f"{messages} messages of the stream with books or trades, {books} books: {flows}")
+    return DONE if messages and books else UNREACHABLE
 
 
 # -- the loop ------------------------------------------------------------------------------------------------
 
 
 async def trade(
-    connect: Callable[[], TurbineClient],
-    params: AgentParams,
-    naming: Naming | None,
-    seconds: float | None,
-    say: Callable[[str], object],
-    note: Callable[[Picture, Decision], object],
+    connect: Connect, params: AgentParams, naming: Naming | None, seconds: int | None, say: Say, note: Note
 ) -> int:
     """Trade until a stop signal, or for so many seconds. `naming` None: a dry run."""
     stopping = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
+    with suppress(NotImplementedError, RuntimeError, ValueError):  # Not every loop has signals.
+        for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     paper = Paper() if naming is None else None
     until: Nanos | None = None
-    has_traded = False
+    has_book = False
     while True:
         async with connect() as client:
             viewer = Viewer(client)
             if until is None and seconds is not None:
-                until = Nanos(client.now() + int(seconds * SECOND))
-            if paper is None and not await clear(viewer, START_S, say):
-                return UNREACHABLE if not has_traded else ORDERS_LEFT
+                until = Nanos(client.now() + seconds * SECOND)
+            patience_s = START_S if seconds is None else min(START_S, seconds)
+            if naming is not None and not await clear(viewer, patience_s, say):
+                return ORDERS_LEFT if has_book else UNREACHABLE
             has_failed = False
             try:
                 while not stopping.is_set() and (until is None or client.now() < until):
@@ -224,28 +189,28 @@ async def trade(
                     decision = decide(picture, params)
                     # Act.
                     if paper is not None:
-                        paper.take(picture, decision)
+                        paper.take(decision)
                     elif naming is not None:
                         await act(client, decision, naming)
                     # Log.
-                    has_traded = has_traded or picture.book_ts is not None
-                    say(("" if paper is None else "paper ") + seen(picture) + told(decision))
+                    has_book = has_book or picture.book_ts is not None
+                    say(("" if paper is None else "paper ") + seen(picture) + done(decision))
                     note(picture, decision)
                     # Sleep.
-                    with contextlib.suppress(TimeoutError):
+                    with suppress(TimeoutError):
                         async with asyncio.timeout(SLEEP_S):
                             await stopping.wait()
             except Exception as error:  # noqa: BLE001 - whatever it is: cancel everything and begin anew
                 has_failed = True
                 say(f"error: {type(error).__name__}: {error}; everything is cancelled, then it starts again")
-            if paper is None and not await clear(viewer, LEAVE_S, say):
+            if naming is not None and not await clear(viewer, LEAVE_S, say):
                 return ORDERS_LEFT
         if not has_failed:
-            return DONE if has_traded else UNREACHABLE
+            return DONE if has_book else UNREACHABLE
         await asyncio.sleep(SLEEP_S)
 
 
-async def clear(viewer: Viewer, within_s: float, say: Callable[[str], object]) -> bool:
+async def clear(viewer: Viewer, within_s: float, say: Say) -> bool:
     """Cancel everything, again and again, until the exchange shows an empty list. False if it does not."""
     left: tuple[ShownOrder, ...] | None = None
     until = viewer.client.now() + int(within_s * SECOND)
@@ -259,7 +224,7 @@ async def clear(viewer: Viewer, within_s: float, say: Callable[[str], object]) -
             say("the exchange shows no order of ours")
             return True
         await asyncio.sleep(SLEEP_S)
-    say("NOT PROVEN EMPTY" if left is None else "NOT PROVEN GONE:")
+    say("NOT PROVEN GONE: " + ("no list of open orders could be read" if left is None else ""))
     for order in left or ():
         say(f"  {order.side.name} {order.order_id}, expires at {order.expires_s}")
     return False
@@ -279,11 +244,11 @@ async def act(client: TurbineClient, decision: Decision, naming: Naming) -> None
 
 def decide(picture: Picture, params: AgentParams) -> Decision:
     """From a picture to what is to be done about it: the same for the same, for ever."""
-    desk, now, strategy = picture.desk, picture.ts, params.strategy
+    desk, market, now = picture.desk, picture.market, picture.ts
+    risk, strategy = params.risk, params.strategy
     cancels = [CancelOrder(order_id=o.order_id, market_id=o.market_id) for o in desk.orders]
     claims = tuple(h.market_id for h in desk.holdings if not h.pending and won(h))
     reason, detail = blocked(picture, params)
-    market = picture.market
     if reason is not None or market is None:
         return Decision(
             cancels=tuple(cancels),
@@ -293,14 +258,12 @@ def decide(picture: Picture, params: AgentParams) -> Decision:
             ask_reason=reason,
             detail=detail,
         )
-    held = held_in(desk, market.market_id)
-    yes, no, _ = believed(held, params.risk.fee_ppm)
+    yes, no, _ = believed(held_in(desk, market.market_id), risk.fee_ppm)
     inventory = yes - no
     bid, ask, size = quotes(picture, inventory, params)
-    is_expiring = market.close_ts - now <= params.risk.reduce_only_ns
+    is_expiring = market.close_ts - now <= risk.reduce_only_ns
     last_expiry_s = market.close_ts // SECOND
 
-    kept: list[CancelOrder] = []
     drafts: list[OrderTerms] = []
     reasons: dict[Side, Reason | None] = {}
     sides = [(Side.BUY, bid, inventory), (Side.SELL, ask, -inventory)]
@@ -308,39 +271,38 @@ def decide(picture: Picture, params: AgentParams) -> Decision:
         sides.reverse()  # What reduces comes first.
     for side, price, towards in sides:
         # In reduce-only a side may close what there is, else go up to the limit.
-        room = min(size, -towards if is_expiring else params.risk.max_inventory - towards)
+        room = min(size, -towards if is_expiring else risk.max_inventory - towards)
+        reasons[side] = None
         if room <= 0:
             reasons[side] = Reason.NOTHING_TO_REDUCE if is_expiring else Reason.INVENTORY_LIMIT
-        elif bid >= ask or not strategy.min_price <= price <= strategy.max_price:
+            continue
+        if bid >= ask or not strategy.min_price <= price <= strategy.max_price:
             reasons[side] = Reason.NO_ROOM
+            continue
+        wish = OrderTerms(
+            market_id=market.market_id,
+            outcome=Outcome.YES,
+            side=side,
+            price=Price(price),
+            qty=Qty(room),
+            nonce=(now // SECOND << 32) + 2 * (now % SECOND) + side,  # Never twice, and it says when.
+            expires_s=min((now + params.execution.order_ttl_ns) // SECOND, last_expiry_s),
+        )
+        for order in desk.orders:
+            if serves(order, wish, last_expiry_s, now, params):
+                cancels = [cancel for cancel in cancels if cancel.order_id != order.order_id]
+                break
         else:
-            reasons[side] = None
-            for order, cancel in zip(desk.orders, cancels, strict=True):
-                is_here = order.market_id == market.market_id and order.side is side
-                if is_here and serves(order, price, room, last_expiry_s, now, params):
-                    kept.append(cancel)
-                    break
-            else:
-                drafts.append(
-                    OrderTerms(
-                        market_id=market.market_id,
-                        outcome=Outcome.YES,
-                        side=side,
-                        price=Price(price),
-                        qty=Qty(room),
-                        nonce=(now // SECOND << 32) + 2 * (now % SECOND) + side,
-                        expires_s=min((now + params.execution.order_ttl_ns) // SECOND, last_expiry_s),
-                    )
-                )
+            drafts.append(wish)
     places: list[OrderTerms] = []
     for draft in drafts:
-        reasons[draft.side] = refused(draft, tuple(places), picture, params, is_expiring=is_expiring)
+        reasons[draft.side] = refused(draft, places, picture, params, is_expiring=is_expiring)
         if reasons[draft.side] is None:
             places.append(draft)
     if is_expiring:
-        reasons = dict.fromkeys(reasons, Reason.EXPIRY_WINDOW)
+        reasons = dict.fromkeys(Side, Reason.EXPIRY_WINDOW)
     return Decision(
-        cancels=tuple(cancel for cancel in cancels if cancel not in kept),
+        cancels=tuple(cancels),
         places=tuple(places),
         claims=claims,
         bid_reason=reasons[Side.BUY],
@@ -361,13 +323,12 @@ def blocked(picture: Picture, params: AgentParams) -> tuple[Reason | None, str]:
         return Reason.BOOK_UNSYNCED, ""
     for levels, sign in ((picture.bids, -1), (picture.asks, 1)):
         prices = [sign * price for price, _ in levels]
-        if prices != sorted(set(prices)) or any(
-            not (0 < price < MICROS and 0 < qty <= QTY_MAX) for price, qty in levels
-        ):
+        is_sound = all(0 < price < MICROS and 0 < qty <= QTY_MAX for price, qty in levels)
+        if not is_sound or prices != sorted(set(prices)):
             return Reason.BOOK_INVALID, ""
     best_bid = picture.bids[0][0] if picture.bids else 0
     best_ask = picture.asks[0][0] if picture.asks else MICROS
-    if picture.bids and picture.asks and best_bid >= best_ask:
+    if best_bid >= best_ask:
         is_merged = abs(best_bid + best_ask - MICROS) <= MERGED_WITHIN
         return (Reason.BOOK_MERGED if is_merged else Reason.BOOK_CROSSED), f"{best_bid} / {best_ask}"
     # Quotes outside our price bounds are stubs that nobody means.
@@ -387,107 +348,94 @@ def quotes(picture: Picture, inventory: int, params: AgentParams) -> tuple[int, 
     """The doctrine: bid, ask and size, from a sound book. Divisions that leave a rest go the careful way."""
     strategy, best_bid, best_ask = params.strategy, picture.bids[0][0], picture.asks[0][0]
     fair2 = best_bid + best_ask
-    half2, size = strategy.base_spread, strategy.order_size
+    half2, size = strategy.base_spread, int(strategy.order_size)
     if fair2 < 2 * strategy.extreme_low or fair2 > 2 * strategy.extreme_high:
-        half2 = -(-half2 * strategy.extreme_spread_mult_ppm // MICROS)
-        size = Qty(size * strategy.extreme_size_mult_ppm // MICROS)
+        half2 = ceil_div(half2 * strategy.extreme_spread_mult_ppm, MICROS)
+        size = size * strategy.extreme_size_mult_ppm // MICROS
     # Long lowers both quotes, short raises them.
     full = params.risk.max_inventory
     skew2 = 2 * strategy.skew_factor * min(abs(inventory), full) // full
     skew2 = -skew2 if inventory > 0 else skew2
     # The heavier side of the book pulls both quotes towards it.
-    depth_n = strategy.imbalance_depth_n
-    bid_depth = sum(qty for _, qty in picture.bids[:depth_n])
-    ask_depth = sum(qty for _, qty in picture.asks[:depth_n])
-    overlay2 = 0
-    if bid_depth * MICROS > ask_depth * strategy.imbalance_threshold_ppm:
-        overlay2 = 2 * strategy.overlay_bias
-    elif ask_depth * MICROS > bid_depth * strategy.imbalance_threshold_ppm:
-        overlay2 = -2 * strategy.overlay_bias
-    middle2, tick = fair2 + skew2 + overlay2, strategy.quote_tick
-    low2, high2 = 2 * strategy.min_price, 2 * strategy.max_price
+    bid_depth = sum(qty for _, qty in picture.bids[: strategy.imbalance_depth_n])
+    ask_depth = sum(qty for _, qty in picture.asks[: strategy.imbalance_depth_n])
+    is_bid_heavy = bid_depth * MICROS > ask_depth * strategy.imbalance_threshold_ppm
+    is_ask_heavy = ask_depth * MICROS > bid_depth * strategy.imbalance_threshold_ppm
+    middle2 = fair2 + skew2 + 2 * strategy.overlay_bias * (is_bid_heavy - is_ask_heavy)
+    low2, high2, tick = 2 * strategy.min_price, 2 * strategy.max_price, strategy.quote_tick
     bid = min(max(middle2 - half2, low2), high2) // (2 * tick) * tick
-    ask = -(-min(max(middle2 + half2, low2), high2) // (2 * tick)) * tick
+    ask = ceil_div(min(max(middle2 + half2, low2), high2), 2 * tick) * tick
     # There is no post-only: a bid stays a tick below the best ask, an ask a tick above the best bid.
     return min(bid, (best_ask - 1) // tick * tick), max(ask, (best_bid // tick + 1) * tick), size
 
 
-def serves(
-    order: ShownOrder, price: int, room: int, last_expiry_s: int, now: int, params: AgentParams
-) -> bool:
+def serves(order: ShownOrder, wish: OrderTerms, last_expiry_s: int, now: int, params: AgentParams) -> bool:
     """Is an order near enough to the wish to keep its place in the queue?"""
     rules = params.execution
     return (
         order.is_listed
-        and abs(order.price - price) <= rules.replace_threshold
-        and room * (MICROS - rules.resize_threshold_ppm) <= order.leaves_qty * MICROS
-        and order.leaves_qty <= room
+        and (order.market_id, order.side) == (wish.market_id, wish.side)
+        and abs(order.price - wish.price) <= rules.replace_threshold
+        and wish.qty * (MICROS - rules.resize_threshold_ppm) <= order.leaves_qty * MICROS
+        and order.leaves_qty <= wish.qty
         and (order.expires_s * SECOND - now >= rules.refresh_before_ns or order.expires_s >= last_expiry_s)
     )
 
 
-# -- the check: why an order may not leave -------------------------------------------------------------------
+# -- the check -----------------------------------------------------------------------------------------------
 
 
 def refused(
-    draft: OrderTerms,
-    placed: tuple[OrderTerms, ...],
-    picture: Picture,
-    params: AgentParams,
-    *,
-    is_expiring: bool,
+    draft: OrderTerms, placed: list[OrderTerms], picture: Picture, params: AgentParams, *, is_expiring: bool
 ) -> Reason | None:
     """The first limit that an order would break, counting all that may be on the books as if it filled."""
-    risk, desk, now = params.risk, picture.desk, picture.ts
-    is_buy, fee_ppm = draft.side is Side.BUY, risk.fee_ppm
+    risk, desk, fee_ppm, is_buy = params.risk, picture.desk, params.risk.fee_ppm, draft.side is Side.BUY
     best_bid, best_ask = picture.bids[0][0], picture.asks[0][0]
     if draft.qty > risk.max_order_qty or draft.price * draft.qty // MICROS > risk.max_order_value:
         return Reason.ORDER_TOO_LARGE
-    if draft.expires_s * SECOND - now < risk.min_order_life_ns:
+    if draft.expires_s * SECOND - picture.ts < risk.min_order_life_ns:
         return Reason.EXPIRY_TOO_SHORT
     if abs(2 * draft.price - best_bid - best_ask) > 2 * risk.price_collar:
         return Reason.PRICE_COLLAR
     if draft.price >= best_ask if is_buy else draft.price <= best_bid:
         return Reason.WOULD_TAKE
-    # Side, price and quantity of all that may fill, by market.
-    open_in: dict[MarketId, list[tuple[Side, int, int]]] = {draft.market_id: []}
+    fills: dict[MarketId, list[Trade]] = {}  # All that may still fill.
     for order in desk.orders:
-        open_in.setdefault(order.market_id, []).append((order.side, order.price, order.leaves_qty))
-    mine = open_in[draft.market_id]
-    mine += [(terms.side, terms.price, terms.qty) for terms in placed]
-    if any(s is not draft.side and (draft.price >= p if is_buy else draft.price <= p) for s, p, _ in mine):
+        rest = Trade(side=order.side, price=order.price, qty=order.leaves_qty)
+        fills.setdefault(order.market_id, []).append(rest)
+    mine = fills.setdefault(draft.market_id, [])
+    mine += [Trade(side=terms.side, price=terms.price, qty=terms.qty) for terms in placed]
+    against = [fill.price for fill in mine if fill.side is not draft.side]
+    if any(draft.price >= price if is_buy else draft.price <= price for price in against):
         return Reason.SELF_CROSS
-    # Inventory, in the direction of the draft, with everything in that direction filled.
+    # Inventory in the draft's direction, with everything in that direction filled.
     held = held_in(desk, draft.market_id)
     yes, no, _ = believed(held, fee_ppm)
-    towards = (yes - no if is_buy else no - yes) + sum(q for s, _, q in mine if s is draft.side) + draft.qty
-    if towards > (0 if is_expiring else risk.max_inventory):
+    towards = sum((fill.qty for fill in mine if fill.side is draft.side), yes - no if is_buy else no - yes)
+    if towards + draft.qty > (0 if is_expiring else risk.max_inventory):
         return Reason.REDUCE_ONLY if is_expiring else Reason.INVENTORY_LIMIT
-    # Money: what is lost if YES wins, and if NO does.
+    # Money: what is lost at most if YES wins, and if NO does.
     before = losses(held, mine, fee_ppm)
-    more = lost_by(draft.side, draft.price, draft.qty, fee_ppm, FILLS_MAX)
+    wish = Trade(side=draft.side, price=draft.price, qty=draft.qty)
+    more = lost_by(wish, fee_ppm, PIECES_MAX)
     after = (before[0] + more[0], before[1] + more[1])
     if any(adds and loss > risk.max_market_loss for adds, loss in zip(more, after, strict=True)):
         return Reason.MARKET_LOSS_LIMIT
-    others = [h for h in desk.holdings if h is not held and not is_over(h)]
-    if max(0, *after) > max(0, *before):
-        total = max(0, *after) + sum(worst(h, open_in.get(h.market_id, []), fee_ppm) for h in others)
-        if total > risk.max_portfolio_exposure:
-            return Reason.PORTFOLIO_LIMIT
-    mine.append((draft.side, draft.price, draft.qty))
-    committed = sum(cash_for(h, open_in.get(h.market_id, []), fee_ppm) for h in (held, *others))
+    others = [(h, fills.get(h.market_id, [])) for h in desk.holdings if h is not held and not is_over(h)]
+    total = max(0, *after) + sum(worst(other, orders, fee_ppm) for other, orders in others)
+    if max(0, *after) > max(0, *before) and total > risk.max_portfolio_exposure:
+        return Reason.PORTFOLIO_LIMIT
+    needed = sum(cash_for(h, orders, fee_ppm) for h, orders in ((held, [*mine, wish]), *others))
     believed_cash = desk.cash + sum(believed(h, fee_ppm)[2] - h.cash for h in desk.holdings)
-    if committed > min(desk.cash, believed_cash):
+    if needed > min(desk.cash, believed_cash):
         return Reason.INSUFFICIENT_CASH
-    return Reason.OPEN_ORDER_LIMIT if len(mine) > risk.max_open_orders else None
+    return Reason.OPEN_ORDER_LIMIT if len(mine) >= risk.max_open_orders else None
 
 
 def held_in(desk: Desk, market_id: MarketId) -> Holdings:
     """What we have in a market."""
-    for held in desk.holdings:
-        if held.market_id == market_id:
-            return held
-    return Holdings(market_id=market_id, yes=Qty(0), no=Qty(0), cash=Money(0))
+    nothing = Holdings(market_id=market_id, yes=Qty(0), no=Qty(0), cash=Money(0))
+    return next((held for held in desk.holdings if held.market_id == market_id), nothing)
 
 
 def believed(held: Holdings, fee_ppm: int) -> tuple[int, int, int]:
@@ -497,154 +445,126 @@ def believed(held: Holdings, fee_ppm: int) -> tuple[int, int, int]:
     """
     yes, no, cash = int(held.yes), int(held.no), int(held.cash)
     for fill in held.pending:
-        value = fill.price * fill.qty // MICROS
         sign = 1 if fill.side is Side.BUY else -1
-        yes += sign * fill.qty
-        cash -= sign * value - (value * -fee_ppm // MICROS)
+        value, fee = value_and_fee(fill, fee_ppm)
+        yes, cash = yes + sign * fill.qty, cash - sign * value - fee
         short = max(0, -yes)
         yes, no, cash = yes + short, no + short, cash - short
     return yes, no, cash
 
 
-def lost_by(side: Side, price: int, qty: int, fee_ppm: int, pieces: int) -> tuple[int, int]:
-    """What an order or trade loses if YES wins and if NO does, with fee and rounding; gains count nothing."""
-    value = price * qty // MICROS
-    costs = -(-value * fee_ppm // MICROS) + 2 * pieces
-    sign = 1 if side is Side.BUY else -1
-    return max(0, costs + sign * (value - qty)), max(0, costs + sign * value)
+def value_and_fee(fill: Trade, fee_ppm: int) -> tuple[int, int]:
+    """What a fill moves, as the exchange cuts it, and the most that it can cost besides."""
+    value = fill.price * fill.qty // MICROS
+    return value, ceil_div(value * fee_ppm, MICROS)
 
 
-def losses(held: Holdings, orders: list[tuple[Side, int, int]], fee_ppm: int) -> tuple[int, int]:
+def ceil_div(number: int, by: int) -> int:
+    """The quotient, up."""
+    return -(-number // by)
+
+
+def lost_by(fill: Trade, fee_ppm: int, pieces: int) -> tuple[int, int]:
+    """What a fill loses if YES wins and if NO does, with fee and rounding; gains count nothing."""
+    value, fee = value_and_fee(fill, fee_ppm)
+    costs, sign = fee + 2 * pieces, 1 if fill.side is Side.BUY else -1
+    return max(0, costs + sign * (value - fill.qty)), max(0, costs + sign * value)
+
+
+def losses(held: Holdings, orders: Iterable[Trade], fee_ppm: int) -> tuple[int, int]:
     """The most a market can lose if YES wins, and if NO does; below 0 for a gain."""
-    parts = [lost_by(fill.side, fill.price, fill.qty, fee_ppm, 0) for fill in held.pending]
-    parts += [lost_by(side, price, qty, fee_ppm, FILLS_MAX) for side, price, qty in orders]
-    if_yes, if_no = (sum(part[winner] for part in parts) for winner in (0, 1))
+    parts = [lost_by(fill, fee_ppm, 0) for fill in held.pending]
+    parts += [lost_by(order, fee_ppm, PIECES_MAX) for order in orders]
+    if_yes, if_no = sum(part[0] for part in parts), sum(part[1] for part in parts)
     return if_yes - held.cash - held.yes, if_no - held.cash - held.no
 
 
-def worst(held: Holdings, orders: list[tuple[Side, int, int]], fee_ppm: int) -> int:
+def worst(held: Holdings, orders: Iterable[Trade], fee_ppm: int) -> int:
     """The larger of the losses that are still possible, and never below 0."""
     both = losses(held, orders, fee_ppm)
     return max(0, *both) if held.winner is None else max(0, both[held.winner])
 
 
-def cash_for(held: Holdings, orders: list[tuple[Side, int, int]], fee_ppm: int) -> int:
-    """Cash that the orders may take: the price of purchases, one USDC for each share sold and not surely
-    held, and fees.
+def cash_for(held: Holdings, orders: Iterable[Trade], fee_ppm: int) -> int:
+    """Cash that orders may take: the price of purchases, a USDC for each share sold and not surely held, and
+    fees.
     """
-    values = [(side, price * qty // MICROS, qty) for side, price, qty in orders]
-    fees = sum(-(-value * fee_ppm // MICROS) for _, value, _ in values)
-    bought = sum(value for side, value, _ in values if side is Side.BUY)
-    sold = sum(qty for side, _, qty in values if side is Side.SELL)
-    return fees + bought + max(0, sold - min(held.yes, believed(held, fee_ppm)[0]))
+    values = [(order.side, order.qty, *value_and_fee(order, fee_ppm)) for order in orders]
+    spent = sum(fee + (value if side is Side.BUY else 0) for side, _, value, fee in values)
+    sold = sum(qty for side, qty, _, _ in values if side is Side.SELL)
+    return spent + max(0, sold - min(held.yes, believed(held, fee_ppm)[0]))
 
 
 def won(held: Holdings) -> int:
-    """Winning tokens that can be claimed."""
+    """Winning tokens, which can be claimed."""
     return 0 if held.winner is None else (held.yes, held.no)[held.winner]
 
 
 def is_over(held: Holdings) -> bool:
     """Nothing of ours is at stake in it any longer."""
-    is_worthless = not (held.yes or held.no) if held.winner is None else not won(held)
-    return is_worthless and not held.pending
+    return not held.pending and not (won(held) if held.winner is not None else held.yes or held.no)
 
 
 # -- the log -------------------------------------------------------------------------------------------------
 
 
-class Header(msgspec.Struct, frozen=True, kw_only=True, tag="parameters"):
-    """The first line of a run."""
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """A line of the decision log: one decision and all that it was made from."""
 
     params: AgentParams
-
-
-class Line(msgspec.Struct, frozen=True, kw_only=True, tag="decision"):
-    """One decision and all that it was made from."""
-
     picture: Picture
     decision: Decision
 
 
 def seen(picture: Picture) -> str:
     """What a picture shows, in a line."""
-    touch = " / ".join(
-        text_from_micros(levels[0][0], decimals=4) if levels else "none"
-        for levels in (picture.bids, picture.asks)
-    )
-    if picture.market is None:
-        return f"{picture.ts // SECOND} no market, cash {text_from_micros(picture.desk.cash, decimals=2)}"
-    held = held_in(picture.desk, picture.market.market_id)
-    return (
-        f"{picture.ts // SECOND} {touch}, {(picture.market.close_ts - picture.ts) // SECOND} s left,"
-        f" YES {text_from_micros(held.yes, decimals=2)} NO {text_from_micros(held.no, decimals=2)}"
-        f" pending {len(held.pending)}, cash {text_from_micros(picture.desk.cash, decimals=2)},"
-        f" {len(picture.desk.orders)} orders" + "".join(f"; heard {line}" for line in picture.news)
-    )
+    market, desk = picture.market, picture.desk
+    best = [text(levels[0][0]) if levels else "none" for levels in (picture.bids, picture.asks)]
+    parts = [f"{picture.ts // SECOND} {' / '.join(best)}, cash {text(desk.cash)}"]
+    if market is not None:
+        held = held_in(desk, market.market_id)
+        parts.append(f"{(market.close_ts - picture.ts) // SECOND} s left, {len(desk.orders)} orders")
+        parts.append(f"YES {text(held.yes)} NO {text(held.no)}, {len(held.pending)} pending")
+    return ", ".join(parts) + "".join(f"; {line}" for line in picture.news)
 
 
-def told(decision: Decision) -> str:
-    """What a decision does, and why not more, in the rest of the line."""
-    parts = [
-        f"{t.side.name} {text_from_micros(t.qty, decimals=2)} at {text_from_micros(t.price, decimals=4)}"
-        for t in decision.places
-    ]
-    parts += (
-        ["cancel everything"]
-        if decision.clears
-        else [f"cancel {len(decision.cancels)}"] * bool(decision.cancels)
-    )
+def done(decision: Decision) -> str:
+    """What a decision does, and why not more, as the rest of the line."""
+    parts = [f"{t.side.name} {text(t.qty)} at {text(t.price)}" for t in decision.places]
+    if decision.clears or decision.cancels:
+        parts.append("cancel everything" if decision.clears else f"cancel {len(decision.cancels)}")
     parts += [f"claim {market_id}" for market_id in decision.claims]
-    parts += [
-        f"no {name}: {why}"
-        for name, why in (("bid", decision.bid_reason), ("ask", decision.ask_reason))
-        if why
-    ]
-    return " -> " + ", ".join(parts or ["all stands"]) + (f" ({decision.detail})" if decision.detail else "")
+    for name, reason in (("bid", decision.bid_reason), ("ask", decision.ask_reason)):
+        parts += [] if reason is None else [f"no {name}: {reason} {decision.detail}".rstrip()]
+    return " -> " + ", ".join(parts or ["all stands"])
 
 
-@contextlib.contextmanager
-def open_log(path: Path | None, params: AgentParams) -> Iterator[Callable[[Picture, Decision], object]]:
+@contextmanager
+def decisions_to(path: Path | None, params: AgentParams) -> Iterator[Note]:
     """Where decisions are noted, if anywhere."""
     if path is None:
         yield lambda *_: None
         return
-    with path.open("ab") as file:
-        encode = msgspec.json.Encoder().encode
-
-        def write(record: Header | Line) -> None:
-            file.write(encode(record) + b"\n")
-            file.flush()
-
-        write(Header(params=params))
-        yield lambda picture, decision: write(Line(picture=picture, decision=decision))
+    encode = msgspec.json.Encoder().encode
+    with path.open("ab", buffering=0) as file:
+        yield lambda p, d: file.write(encode(Record(params=params, picture=p, decision=d)) + b"\n")
 
 
-def recheck(path: Path, say: Callable[[str], object]) -> int:
+def recheck(path: Path, say: Say) -> int:
     """Recompute every decision of a log. 0 if all are the same; 1 at the first that differs."""
-    decoder = msgspec.json.Decoder(Header | Line)
-    params, count = None, 0
-    for number, text in enumerate(path.read_bytes().splitlines(keepends=True), 1):
-        if not text.endswith(b"\n"):
-            say(f"line {number} is torn and left out: the bot ended while writing it")
-            break
+    decoder = msgspec.json.Decoder(Record)
+    lines = path.read_bytes().splitlines()
+    for number, line in enumerate(lines, 1):
         try:
-            record = decoder.decode(text)
+            record = decoder.decode(line)
         except msgspec.MsgspecError as error:
             say(f"line {number} cannot be read: {error}")
-            return 1
-        if isinstance(record, Header):
-            params = record.params
-            continue
-        if params is None:
-            say(f"line {number}: no parameters come before this decision")
-            return 1
-        again = decide(record.picture, params)
-        if again != record.decision:
-            say(f"line {number} differs\n  log  {record.decision}\n  now  {again}")
-            return 1
-        count += 1
-    say(f"{count} decisions, all the same")
+            return DIFFERENT
+        now = decide(record.picture, record.params)
+        if now != record.decision:
+            say(f"line {number} differs\n  log  {record.decision}\n  now  {now}")
+            return DIFFERENT
+    say(f"{len(lines)} decisions, all the same")
     return DONE
 
 
@@ -652,62 +572,41 @@ def recheck(path: Path, say: Callable[[str], object]) -> int:
 
 
 class Paper:
-    """Orders and tokens of the dry run. An order fills whole, at its price and without fee, when somebody
-    else's touch reaches that price; before that it does nothing, whatever trades there. Winnings are paid at once.
+    """The dry run's orders and tokens. An order fills whole, at its price and without a fee, when somebody
+    else's touch reaches that price, and not before, whatever trades there. Winnings are paid at once.
     """
 
     def __init__(self) -> None:
-        self.desk = Desk(orders=(), holdings=(), cash=PAPER_CASH)
+        self.desk = PAPER
 
     def fill(self, picture: Picture) -> Picture:
         """The picture with paper orders and tokens in it, after what the book has done to them."""
-        if picture.trouble or picture.market is None:
-            return msgspec.structs.replace(picture, desk=self.desk)
-        self.desk = picture.desk  # The same, with winners.
+        desk = self.desk if picture.trouble else picture.desk  # The same, with the winners of old markets.
         left = []
-        for order in self.desk.orders:
-            touch = picture.asks if order.side is Side.BUY else picture.bids
-            sign = 1 if order.side is Side.BUY else -1
-            is_here = order.market_id == picture.market.market_id and picture.ts < order.expires_s * SECOND
-            if is_here and touch and sign * touch[0][0] <= sign * order.price:
-                self._trade(
-                    PendingFill(side=order.side, price=order.price, qty=order.leaves_qty), order.market_id
-                )
-            elif is_here:
+        cash = desk.cash + sum(won(held) for held in desk.holdings)
+        held_by = {held.market_id: held for held in desk.holdings if held.winner is None}
+        for order in desk.orders:
+            sign, touch = (1, picture.asks) if order.side is Side.BUY else (-1, picture.bids)
+            is_here = picture.market is not None and picture.market.market_id == order.market_id
+            if not is_here or picture.ts >= order.expires_s * SECOND:
+                continue
+            if not touch or sign * touch[0][0] > sign * order.price:
                 left.append(order)
-        self.desk = msgspec.structs.replace(self.desk, orders=tuple(left))
-        return msgspec.structs.replace(picture, desk=self.desk)
+                continue
+            old = held_by.get(order.market_id, held_in(PAPER, order.market_id))
+            fill = Trade(side=order.side, price=order.price, qty=order.leaves_qty)
+            yes, no, spent = believed(replace(old, pending=(fill,)), fee_ppm=0)
+            held_by[order.market_id] = replace(old, yes=Qty(yes), no=Qty(no), cash=Money(spent))
+            cash += spent - old.cash
+        self.desk = Desk(orders=tuple(left), holdings=tuple(held_by.values()), cash=Money(cash))
+        return replace(picture, desk=self.desk)
 
-    def take(self, picture: Picture, decision: Decision) -> None:
+    def take(self, decision: Decision) -> None:
         """Do on paper what was decided."""
         gone = {cancel.order_id for cancel in decision.cancels}
-        orders = [order for order in self.desk.orders if order.order_id not in gone]
-        for terms in decision.places:
-            orders.append(
-                ShownOrder(
-                    order_id=OrderId(f"paper-{terms.nonce}"),
-                    market_id=terms.market_id,
-                    outcome=terms.outcome,
-                    side=terms.side,
-                    price=terms.price,
-                    leaves_qty=terms.qty,
-                    nonce=terms.nonce,
-                    expires_s=terms.expires_s,
-                    is_listed=True,
-                    is_doubtful=False,
-                )
-            )
-        paid = sum(won(h) for h in self.desk.holdings if h.market_id in decision.claims)
-        holdings = tuple(h for h in self.desk.holdings if h.market_id not in decision.claims)
-        self.desk = Desk(orders=tuple(orders), holdings=holdings, cash=Money(self.desk.cash + paid))
-
-    def _trade(self, fill: PendingFill, market_id: MarketId) -> None:
-        old = held_in(self.desk, market_id)
-        yes, no, cash = believed(msgspec.structs.replace(old, pending=(fill,)), fee_ppm=0)
-        new = Holdings(market_id=market_id, yes=Qty(yes), no=Qty(no), cash=Money(cash))
-        others = tuple(h for h in self.desk.holdings if h.market_id != market_id)
-        money = Money(self.desk.cash + cash - old.cash)
-        self.desk = msgspec.structs.replace(self.desk, holdings=(*others, new), cash=money)
+        kept = [order for order in self.desk.orders if order.order_id not in gone]
+        new = [shown(OrderId(f"paper-{t.nonce}"), t, t.qty, is_listed=True) for t in decision.places]
+        self.desk = replace(self.desk, orders=(*kept, *new))
 
 
 if __name__ == "__main__":

@@ -30,11 +30,10 @@ from turbine_agent.model.events import (
     OperatorAction,
     OperatorRequested,
     OrderFilled,
-    SettlementStatus,
 )
 from turbine_agent.model.ids import MarketId, OrderId
 from turbine_agent.model.markets import Outcome, Side
-from turbine_agent.model.orders import FillKey, OrderTerms
+from turbine_agent.model.orders import FillKey, OrderTerms, SettlementStatus
 from turbine_agent.model.units import SECOND, Money, Nanos, Price, text_from_micros
 from turbine_agent.runtime.config import load, to_params
 from turbine_agent.runtime.serve import ExchangeServer
@@ -149,7 +148,9 @@ class Auditor:
         self.some += bool(sides)
 
 
-def report(name: str, server: ExchangeServer, wallet: str, auditor: Auditor, extra: dict[str, object]) -> None:
+def report(
+    name: str, server: ExchangeServer, wallet: str, auditor: Auditor, extra: dict[str, object]
+) -> None:
     """Say what came of it, after checking it against the exchange's accounts."""
     auditor.close()
     exchange, parts = server.exchange, auditor.parts()
@@ -220,7 +221,7 @@ async def run_spike(hours: float, seed: int) -> None:
         now = rig.clock()
         # To the end of the first market after so many hours, so that what is left can be resolved.
         end = -(-(now + int(hours * 3_600 * SECOND)) // (900 * SECOND)) * 900 * SECOND
-        code = await rig.trade((end - now) / SECOND)
+        code = await rig.trade((end - now) // SECOND)
         await calm(rig.server, rig.address, asyncio.sleep)
         failures = [line for line in rig.lines if line.startswith("error")]
         extra = {

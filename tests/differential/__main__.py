@@ -1,6 +1,6 @@
 """`make differential`: a million drawn pictures, and every recorded market. Minutes; exits with 1 at a difference.
 
-    python -m tests.differential [--pictures N] [--jobs N] [--recordings FOLDER]
+python -m tests.differential [--pictures N] [--jobs N] [--recordings FOLDER]
 """
 
 from __future__ import annotations
@@ -34,12 +34,16 @@ def main() -> int:
         for tally in pool.map(compare_drawn, shards, [SHARD] * len(shards)):
             different += _add(answers, tally.answers, tally.difference)
         drawn = sum(answers.values())
-        print(f"{drawn} drawn pictures, {different} shards with a difference, {time.monotonic() - began:.0f} s")
+        print(
+            f"{drawn} drawn pictures, {different} shards with a difference, {time.monotonic() - began:.0f} s"
+        )
         markets = 0
         if options.recordings.is_dir():
             labels = [r.label for r in open_recordings([options.recordings])]
             recorded: dict[str, int] = {}
-            jobs = pool.map(compare_recording, [options.recordings] * len(labels), range(len(labels)), chunksize=8)
+            jobs = pool.map(
+                compare_recording, [options.recordings] * len(labels), range(len(labels)), chunksize=8
+            )
             for tally in jobs:
                 different += _add(recorded, tally.answers, tally.difference)
                 markets += 1

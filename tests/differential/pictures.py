@@ -14,7 +14,7 @@ import msgspec
 import spike_bot
 from tests.kit import params as default_params
 
-from turbine_agent.exchange.turbine.picture import Desk, Holdings, PendingFill, Picture, ShownOrder
+from turbine_agent.exchange.turbine.picture import Desk, Holdings, Picture, ShownOrder, Trade
 from turbine_agent.model.events import Level
 from turbine_agent.model.ids import MarketId, OrderId
 from turbine_agent.model.markets import Market, Outcome, Side
@@ -39,11 +39,15 @@ def drawn_params(chance: Random) -> AgentParams:
             "max_price": MICROS - low,
             "skew_factor": chance.choice((0, 100_000, chance.randrange(300_000))),
             "imbalance_depth_n": chance.randrange(1, 8),
-            "imbalance_threshold_ppm": chance.choice((1_010_000, 2_000_000, chance.randrange(1_010_000, 9_000_000))),
+            "imbalance_threshold_ppm": chance.choice(
+                (1_010_000, 2_000_000, chance.randrange(1_010_000, 9_000_000))
+            ),
             "overlay_bias": chance.choice((0, 5_000, chance.randrange(40_000))),
             "extreme_low": chance.choice((0, 100_000, chance.randrange(500_000))),
             "extreme_high": chance.choice((MICROS, 900_000, chance.randrange(500_000, MICROS))),
-            "extreme_spread_mult_ppm": chance.choice((MICROS, 2_000_000, chance.randrange(MICROS, 10_000_000))),
+            "extreme_spread_mult_ppm": chance.choice(
+                (MICROS, 2_000_000, chance.randrange(MICROS, 10_000_000))
+            ),
             "extreme_size_mult_ppm": chance.choice((500_000, MICROS, chance.randrange(1, MICROS))),
             "order_size": chance.choice((10_000_000, chance.randrange(10_000, 60_000_000))),
             "quote_tick": tick,
@@ -73,7 +77,9 @@ def drawn_params(chance: Random) -> AgentParams:
 def drawn_book(chance: Random) -> tuple[tuple[Level, ...], tuple[Level, ...]]:
     """A book: mostly sound, else empty on a side, crossed, merged, or with a stub."""
     scale = chance.choice((1, 1_000, 10_000, 10_000))
-    middle = chance.choice((500_000, 100_000, 900_000, chance.randrange(2, MICROS - 1), chance.randrange(20_000, 980_000)))
+    middle = chance.choice(
+        (500_000, 100_000, 900_000, chance.randrange(2, MICROS - 1), chance.randrange(20_000, 980_000))
+    )
     width = chance.choice((1, scale, 10_000, 20_000, chance.randrange(1, 200_000)))
     low, high = middle - width // 2, middle + (width + 1) // 2
     kind = chance.random()
@@ -110,9 +116,7 @@ def drawn_picture(
 ) -> Picture:
     """A picture that the engine can be in, too. `book`, `market` and `now` given: the rest is drawn around them."""
     if market is None:
-        market = Market(
-            market_id=MARKET_ID, asset="BTC", open_ts=OPEN, close_ts=Nanos(OPEN + 900 * SECOND)
-        )
+        market = Market(market_id=MARKET_ID, asset="BTC", open_ts=OPEN, close_ts=Nanos(OPEN + 900 * SECOND))
     if now is None:
         left = chance.choice((600, 600, 95, 90, 61, 60, 31, 30, chance.randrange(-5, 905)))
         now = Nanos(market.close_ts - left * SECOND + chance.choice((0, 0, 1, -1, chance.randrange(SECOND))))
@@ -132,7 +136,9 @@ def drawn_picture(
         desk=Desk(
             orders=(),
             holdings=holdings,
-            cash=Money(chance.choice((1_000_000_000, chance.randrange(30_000_000), chance.randrange(200_000_000)))),
+            cash=Money(
+                chance.choice((1_000_000_000, chance.randrange(30_000_000), chance.randrange(200_000_000)))
+            ),
         ),
     )
     orders = _orders(chance, params, picture)
@@ -157,10 +163,14 @@ def _held(chance: Random, params: AgentParams, market_id: MarketId, winner: Outc
     size = params.strategy.order_size
 
     def tokens() -> Qty:
-        return Qty(chance.choice((0, 0, full, max(0, full - size), chance.randrange(full + 1), chance.randrange(50_000_000))))
+        return Qty(
+            chance.choice(
+                (0, 0, full, max(0, full - size), chance.randrange(full + 1), chance.randrange(50_000_000))
+            )
+        )
 
     pending = tuple(
-        PendingFill(
+        Trade(
             side=chance.choice((Side.BUY, Side.SELL)),
             price=Price(chance.randrange(1, MICROS)),
             qty=Qty(chance.randrange(1, 30_000_000)),
@@ -206,7 +216,9 @@ def _orders(chance: Random, params: AgentParams, picture: Picture) -> tuple[Show
                 chance.randrange(1, 40_000_000),
             )
         )
-        life = chance.choice((60, 60, 20, 19, 21, params.execution.refresh_before_ns // SECOND, chance.randrange(90)))
+        life = chance.choice(
+            (60, 60, 20, 19, 21, params.execution.refresh_before_ns // SECOND, chance.randrange(90))
+        )
         close_s = market.close_ts // SECOND
         expires_s = chance.choice((now // SECOND + life, now // SECOND + life, close_s, close_s - 1))
         kind = chance.random()

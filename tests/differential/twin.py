@@ -65,7 +65,7 @@ def engine_answer(picture: Picture, params: AgentParams) -> Answer:
     def note(_: MarketState, bid: Reason | None, ask: Reason | None) -> None:
         notes.append((bid, ask))
 
-    agent._note = note  # type: ignore[method-assign]
+    agent._note = note  # type: ignore[method-assign, assignment]
     agent._out = []
     agent._decide(state)
     cancels = [command.order_id for command in agent._out if isinstance(command, CancelOrder)]
@@ -140,7 +140,14 @@ def hold(agent: Agent, held: Holdings, now: Nanos) -> None:
 def show(agent: Agent, order: ShownOrder, now: Nanos) -> None:
     """Give the agent an order of ours."""
     place(
-        agent, order.order_id, order.market_id, order.side, order.price, order.leaves_qty, order.expires_s, now
+        agent,
+        order.order_id,
+        order.market_id,
+        order.side,
+        order.price,
+        order.leaves_qty,
+        order.expires_s,
+        now,
     )
     own = agent.store.orders[order.order_id]
     if not order.is_listed:
@@ -150,7 +157,14 @@ def show(agent: Agent, order: ShownOrder, now: Nanos) -> None:
 
 
 def place(
-    agent: Agent, order_id: OrderId, market_id: MarketId, side: Side, price: Price, qty: Qty, expires_s: int, now: Nanos
+    agent: Agent,
+    order_id: OrderId,
+    market_id: MarketId,
+    side: Side,
+    price: Price,
+    qty: Qty,
+    expires_s: int,
+    now: Nanos,
 ) -> None:
     """Have the agent send an order, past risk, and the exchange accept it."""
     terms = OrderTerms(

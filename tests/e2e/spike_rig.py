@@ -10,7 +10,6 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from random import Random
-from typing import Final
 
 import msgspec
 import spike_bot
@@ -55,10 +54,12 @@ class SpikeRig:
         self.keeps = True
         self.on_decision: list[Observe] = []
 
-    async def trade(self, seconds: float | None, *, is_live: bool = True) -> int:
+    async def trade(self, seconds: int | None, *, is_live: bool = True) -> int:
         """Run the bot as `main` does."""
         naming = self.signer.naming if is_live else None
-        return await spike_bot.trade(self.connect, self.params, naming, seconds, self.lines.append, self._note)
+        return await spike_bot.trade(
+            self.connect, self.params, naming, seconds, self.lines.append, self._note
+        )
 
     def working(self) -> list[OrderRecord]:
         """Our orders on the exchange's books."""
@@ -76,7 +77,9 @@ class SpikeRig:
 
 
 @asynccontextmanager
-async def spiked(params: AgentParams, switches: Switches, *, seed: int, has_keys: bool = True) -> AsyncIterator[SpikeRig]:
+async def spiked(
+    params: AgentParams, switches: Switches, *, seed: int, has_keys: bool = True
+) -> AsyncIterator[SpikeRig]:
     """A served exchange at the open of its first market, and all that a spike bot needs to trade on it."""
     loop = asyncio.get_running_loop()
     began = loop.time()

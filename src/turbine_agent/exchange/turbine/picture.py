@@ -23,7 +23,7 @@ The list of pending trades names no outcome. Ours are taken for YES: nothing her
 from __future__ import annotations
 
 import asyncio
-from typing import Final, assert_never
+from typing import Final
 
 import msgspec
 
@@ -32,34 +32,22 @@ from turbine_agent.exchange.turbine.client import TurbineClient
 from turbine_agent.model.commands import ReadBook, Subscribe, Unsubscribe
 from turbine_agent.model.events import (
     AnyEvent,
-    BalanceRead,
-    BookDelta,
     BookSnapshot,
     CancelUnknown,
-    Claimed,
     FeedConnected,
     FeedHeartbeat,
     FeedLost,
     GapDetected,
     Level,
-    MarketClosed,
-    MarketOpened,
     MarketResolved,
-    OpenOrdersRead,
-    OperatorRequested,
-    OrderAccepted,
-    OrderCancelled,
-    OrderExpired,
     OrderFilled,
     OrderRejected,
-    PositionsRead,
-    SettlementUpdated,
     SubmitUnknown,
-    TimerFired,
     TradePrinted,
 )
 from turbine_agent.model.ids import MarketId, OrderId
 from turbine_agent.model.markets import Market, Outcome, Side
+from turbine_agent.model.orders import OrderTerms
 from turbine_agent.model.units import SECOND, Money, Nanos, Price, Qty
 
 READINGS_MAX: Final = 3
@@ -71,6 +59,10 @@ ours."""
 
 RESOLUTION_EVERY: Final = 10 * SECOND
 """Time between two questions for the winner of one market."""
+
+RESOLUTIONS_MAX: Final = 10
+"""Winners asked for at a time, latest market first. After a restart there may be hundreds to learn, and a
+market whose winner is not known counts as if it could still lose."""
 
 NEWS_MAX: Final = 20
 """Lines of news that one picture carries; the rest is counted. A storm must not fill the log."""
@@ -94,8 +86,26 @@ class ShownOrder(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Not ours as far as this process knows, or sent a moment ago and not seen since."""
 
 
-class PendingFill(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """A matched trade of ours in YES that has not settled."""
+def shown(
+    order_id: OrderId, terms: OrderTerms, leaves_qty: int, *, is_listed: bool, is_doubtful: bool = False
+) -> ShownOrder:
+    """An order by its terms."""
+    return ShownOrder(
+        order_id=order_id,
+        market_id=terms.market_id,
+        outcome=terms.outcome,
+        side=terms.side,
+        price=terms.price,
+        leaves_qty=Qty(leaves_qty),
+        nonce=terms.nonce,
+        expires_s=terms.expires_s,
+        is_listed=is_listed,
+        is_doubtful=is_doubtful,
+    )
+
+
+class Trade(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """So much of YES, bought or sold at a price."""
 
     side: Side
     price: Price
@@ -111,8 +121,8 @@ class Holdings(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Settled tokens."""
     cash: Money
     """Settled sales less settled purchases and splits, micro-USDC. Winnings paid out are not in it."""
-    pending: tuple[PendingFill, ...] = ()
-    """In the exchange's order."""
+    pending: tuple[Trade, ...] = ()
+    """Matched and not settled, in the exchange's order."""
     winner: Outcome | None = None
 
 
@@ -236,14 +246,14 @@ class Viewer:
             before = after
         raise UnreadableError("trades settle faster than they can be read")
 
-    async def _pending(self) -> list[tuple[MarketId, PendingFill]]:
+    async def _pending(self) -> list[tuple[MarketId, Trade]]:
         """Our pending trades. One with ourselves on both sides is two."""
         rows = await self.client.pending_trades()
         if rows is None:
             raise UnreadableError("no usable answer about pending trades")
         trader = self.client.trader
         return [
-            (row.market_id, PendingFill(side=side, price=row.price, qty=row.qty))
+            (row.market_id, Trade(side=side, price=row.price, qty=row.qty))
             for row in rows
             for side, party in ((Side.BUY, row.buyer), (Side.SELL, row.seller))
             if party == trader
@@ -251,11 +261,11 @@ class Viewer:
 
     def _orders(self, rows: tuple[wire.OrderRow, ...]) -> tuple[ShownOrder, ...]:
         tracker, now = self.client.tracker, self.client.now()
-        shown = []
+        found = []
         for row in rows:
             if row.trader != self.client.trader or row.status is not wire.OrderStatus.OPEN:
                 continue
-            shown.append(
+            found.append(
                 ShownOrder(
                     order_id=row.order_hash,
                     market_id=row.market_id,
@@ -269,27 +279,16 @@ class Viewer:
                     is_doubtful=not tracker.is_own(row.order_hash),
                 )
             )
-        listed = {order.order_id for order in shown}
+        listed = {order.order_id for order in found}
         for own in tracker.orders.values():
-            terms = own.terms
             is_gone = own.is_over or own.is_lost or own.removed_ts is not None
-            if is_gone or own.exchange_hash in listed or now >= terms.expires_ts + EXPIRY_MARGIN:
+            if is_gone or own.exchange_hash in listed or now >= own.terms.expires_ts + EXPIRY_MARGIN:
                 continue
-            shown.append(
-                ShownOrder(
-                    order_id=own.order_id,
-                    market_id=terms.market_id,
-                    outcome=terms.outcome,
-                    side=terms.side,
-                    price=terms.price,
-                    leaves_qty=Qty(own.leaves_qty),
-                    nonce=terms.nonce,
-                    expires_s=terms.expires_s,
-                    is_listed=False,
-                    is_doubtful=own.doubt_until is not None,
-                )
+            is_doubtful = own.doubt_until is not None
+            found.append(
+                shown(own.order_id, own.terms, own.leaves_qty, is_listed=False, is_doubtful=is_doubtful)
             )
-        return tuple(sorted(shown, key=lambda order: order.nonce))
+        return tuple(sorted(found, key=lambda order: order.nonce))
 
     async def _with_winners(self, desk: Desk) -> Desk:
         """Who won the markets that are over, as far as tokens of ours hang on it."""
@@ -302,15 +301,18 @@ class Viewer:
             and h.market_id not in self._winners
             and (market is None or h.market_id != market.market_id)
             and now - self._winner_asked.get(h.market_id, 0) >= RESOLUTION_EVERY
-        ]
+        ][-RESOLUTIONS_MAX:]
         self._winner_asked.update(dict.fromkeys(due, now))
-        for answer in await asyncio.gather(*(self.client.resolution(market_id) for market_id in due)):
-            if answer is not None and answer.winner is not None:
-                self._winners[answer.market_id] = answer.winner
+        await asyncio.gather(*(self._ask_winner(market_id) for market_id in due))
         holdings = tuple(
             msgspec.structs.replace(h, winner=self._winners.get(h.market_id)) for h in desk.holdings
         )
         return msgspec.structs.replace(desk, holdings=holdings)
+
+    async def _ask_winner(self, market_id: MarketId) -> None:
+        answer = await self.client.resolution(market_id)
+        if answer is not None and answer.winner is not None:
+            self._winners[market_id] = answer.winner
 
     # -- the stream ----------------------------------------------------------------------------------------
 
@@ -363,24 +365,8 @@ class Viewer:
                 news = f"{order_id} {detail}"
             case OrderFilled(order_id=order_id, qty=qty, price=price):
                 news = f"{order_id} {qty} at {price}"
-            case (
-                BookDelta()
-                | OrderAccepted()
-                | OrderCancelled()
-                | OrderExpired()
-                | OpenOrdersRead()
-                | PositionsRead()
-                | BalanceRead()
-                | SettlementUpdated()
-                | MarketOpened()
-                | MarketClosed()
-                | Claimed()
-                | TimerFired()
-                | OperatorRequested()
-            ):
-                pass
             case _:
-                assert_never(event)
+                pass  # Whatever else has happened shows in what is read.
         if news or self._keeps_all:
             self._news.append(f"{type(event).__name__} {news}".rstrip())
 
@@ -390,7 +376,7 @@ class UnreadableError(Exception):
 
 
 def _holdings(
-    positions: tuple[wire.PositionRow, ...], pending: list[tuple[MarketId, PendingFill]]
+    positions: tuple[wire.PositionRow, ...], pending: list[tuple[MarketId, Trade]]
 ) -> tuple[Holdings, ...]:
     """Settled and pending, by market. Raises UnreadableError where the cost of tokens is not told."""
     rows = {row.market_id: row for row in positions}
