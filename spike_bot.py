@@ -246,7 +246,7 @@ def decide(picture: Picture, params: AgentParams) -> Decision:
     """From a picture to what is to be done about it: the same for the same, for ever."""
     desk, market, now = picture.desk, picture.market, picture.ts
     risk, strategy = params.risk, params.strategy
-    cancels = [CancelOrder(order_id=o.order_id, market_id=o.market_id) for o in desk.orders]
+    cancels = [CancelOrder(order_id=o.order_id, market_id=o.market_id) for o in desk.orders if o.is_listed]
     claims = tuple(h.market_id for h in desk.holdings if not h.pending and won(h))
     reason, detail = blocked(picture, params)
     if reason is not None or market is None:
@@ -341,6 +341,9 @@ def blocked(picture: Picture, params: AgentParams) -> tuple[Reason | None, str]:
     for order in picture.desk.orders:
         if order.is_doubtful or order.outcome is not Outcome.YES:
             return Reason.ORDER_UNKNOWN, order.order_id
+    unlisted = sum(not order.is_listed for order in picture.desk.orders)
+    if unlisted >= risk.unknown_budget:
+        return Reason.ORDER_UNKNOWN, f"{unlisted} orders may be on their way"
     return None, ""
 
 

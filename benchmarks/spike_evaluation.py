@@ -55,7 +55,7 @@ class Auditor:
     def __init__(self, server: ExchangeServer, wallet: str) -> None:
         self.accounts: dict[MarketId, MarketAccount] = {}
         self.both = self.some = self.looks = 0
-        """Seconds with both sides on the book, with at least one, and in which there was a book to quote on."""
+        """Seconds with both sides on the book, with at least one, and with a book to quote on."""
         self._server = server
         self._exchange = server.exchange
         self._wallet = wallet

@@ -1,4 +1,4 @@
-"""`make differential`: a million drawn pictures, and every recorded market. Minutes; exits with 1 at a difference.
+"""`make differential`: a million drawn pictures and every recorded market, in minutes; 1 at a difference.
 
 python -m tests.differential [--pictures N] [--jobs N] [--recordings FOLDER]
 """

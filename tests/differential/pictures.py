@@ -78,7 +78,15 @@ def drawn_book(chance: Random) -> tuple[tuple[Level, ...], tuple[Level, ...]]:
     """A book: mostly sound, else empty on a side, crossed, merged, or with a stub."""
     scale = chance.choice((1, 1_000, 10_000, 10_000))
     middle = chance.choice(
-        (500_000, 100_000, 900_000, chance.randrange(2, MICROS - 1), chance.randrange(20_000, 980_000))
+        (
+            500_000,
+            100_000,
+            900_000,
+            10_500,
+            989_500,
+            chance.randrange(2, MICROS - 1),
+            chance.randrange(MICROS // 2),
+        )
     )
     width = chance.choice((1, scale, 10_000, 20_000, chance.randrange(1, 200_000)))
     low, high = middle - width // 2, middle + (width + 1) // 2
@@ -114,11 +122,11 @@ def drawn_picture(
     market: Market | None = None,
     now: Nanos | None = None,
 ) -> Picture:
-    """A picture that the engine can be in, too. `book`, `market` and `now` given: the rest is drawn around them."""
+    """A picture that the engine can be in, too. With `book`, `market` and `now`: drawn around those."""
     if market is None:
         market = Market(market_id=MARKET_ID, asset="BTC", open_ts=OPEN, close_ts=Nanos(OPEN + 900 * SECOND))
     if now is None:
-        left = chance.choice((600, 600, 95, 90, 61, 60, 31, 30, chance.randrange(-5, 905)))
+        left = chance.choice((600, 600, 600, 600, 600, 600, 95, 90, 60, 30, chance.randrange(-5, 905)))
         now = Nanos(market.close_ts - left * SECOND + chance.choice((0, 0, 1, -1, chance.randrange(SECOND))))
     bids, asks = drawn_book(chance) if book is None else book
     limit = params.risk.max_data_age_ns
@@ -202,7 +210,8 @@ def _orders(chance: Random, params: AgentParams, picture: Picture) -> tuple[Show
     else:
         size = strategy.order_size
     near = params.execution.replace_threshold
-    orders = []
+    orders: list[ShownOrder] = []
+    unlisted = 0
     for number in range(chance.choice((1, 2, 2, 2, 3, 4, chance.randrange(18)))):
         side = chance.choice((Side.BUY, Side.SELL))
         price = wishes.get(side, 500_000)
@@ -232,8 +241,9 @@ def _orders(chance: Random, params: AgentParams, picture: Picture) -> tuple[Show
                 leaves_qty=Qty(max(1, qty)),
                 nonce=number,
                 expires_s=expires_s,
-                is_listed=kind > 0.02,
-                is_doubtful=kind < 0.005,
+                is_listed=kind > 0.02 or unlisted + 1 >= params.risk.unknown_budget,
+                is_doubtful=kind < 0.005 and unlisted + 1 < params.risk.unknown_budget,
             )
         )
+        unlisted += not orders[-1].is_listed
     return tuple(orders)

@@ -68,7 +68,9 @@ def engine_answer(picture: Picture, params: AgentParams) -> Answer:
     agent._note = note  # type: ignore[method-assign, assignment]
     agent._out = []
     agent._decide(state)
-    cancels = [command.order_id for command in agent._out if isinstance(command, CancelOrder)]
+    listed = {order.order_id for order in picture.desk.orders if order.is_listed}
+    # A stated difference: the engine cancels also what the exchange does not list.
+    cancels = [c.order_id for c in agent._out if isinstance(c, CancelOrder) and c.order_id in listed]
     places = [
         (command.terms.side, command.terms.price, command.terms.qty, command.terms.expires_s)
         for command in agent._out

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from random import Random
 
 import msgspec
 import spike_bot
-from tests.e2e.virtual_loop import VirtualLoop
+from tests.e2e.virtual_loop import StuckError, VirtualLoop
 from tests.e2e.wire_rig import KEY, OPEN, TAKER_FEE_PPM
 
 from turbine_agent.exchange.turbine import wire
@@ -132,4 +132,10 @@ def play(script: Callable[[], Awaitable[None]], *, limit_s: float) -> None:
     try:
         loop.run_until_complete(script())
     finally:
+        left = asyncio.all_tasks(loop)
+        for task in left:  # A test has failed: let its own words be heard.
+            task.cancel()
+        with suppress(StuckError):
+            if left:
+                loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
         loop.close()

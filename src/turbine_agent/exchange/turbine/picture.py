@@ -5,7 +5,8 @@
         picture = await viewer.read()
 
 A `Picture` is frozen: nothing that happens after `read` has returned changes it. Books are the latest that
-the client's session vouches for, with the instant at which it did. What is ours is asked for anew each time:
+the client's session vouches for, with the instant at which it did; a stream that was lost or had a gap since
+the last picture is trouble in this one. What is ours is asked for anew each time:
 
     pending trades, then open orders, positions and balance at once, then pending trades again
 
@@ -148,7 +149,9 @@ class Picture(msgspec.Struct, frozen=True, kw_only=True):
     ts: Nanos
     """When the last answer was there: the present."""
     trouble: str
-    """Why what is ours is not known; empty if it is."""
+    """Why nothing in it is to be relied on: what is ours is not known, or something was missed since the last
+    picture. Empty if all is well.
+    """
     heard_ts: Nanos
     """When the stream last gave a sign of life."""
     market: Market | None
@@ -175,6 +178,9 @@ class Viewer:
         self._books: dict[MarketId, BookSnapshot] = {}
         self._followed: MarketId | None = None
         self._heard_ts = Nanos(0)
+        self._is_fed = False
+        self._lost = ""
+        """What was lost of the stream since the last picture; empty if nothing."""
         self._winners: dict[MarketId, Outcome] = {}
         self._winner_asked: dict[MarketId, Nanos] = {}
         self._news: list[str] = []
@@ -199,6 +205,8 @@ class Viewer:
         except UnreadableError as error:
             trouble = str(error)
         self._take_events()
+        trouble = trouble or self._lost or ("" if self._is_fed else "the stream is not connected")
+        self._lost = ""
         market = self._market()
         book = self._books.get(market.market_id) if market is not None else None
         news, self._news = self._news, []
@@ -351,10 +359,11 @@ class Viewer:
                 self._heard_ts = event.ts
             case FeedConnected():
                 self._heard_ts = event.ts
-                self._books.clear()
+                self._is_fed = True
             case FeedLost(detail=detail) | GapDetected(detail=detail):
                 self._books.clear()
-                news = detail
+                self._is_fed = self._is_fed and not isinstance(event, FeedLost)
+                self._lost = news = detail
             case MarketResolved(market_id=market_id, winner=winner):
                 self._winners[market_id] = winner
             case OrderRejected(order_id=order_id, reason=reason):
