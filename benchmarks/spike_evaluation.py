@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import sys
 import time
 from collections.abc import Awaitable, Callable
 
@@ -56,6 +57,7 @@ class Auditor:
         self.accounts: dict[MarketId, MarketAccount] = {}
         self.both = self.some = self.looks = 0
         """Seconds with both sides on the book, with at least one, and with a book to quote on."""
+        self._seconds = 0
         self._server = server
         self._exchange = server.exchange
         self._wallet = wallet
@@ -137,6 +139,9 @@ class Auditor:
 
     def _look(self) -> None:
         self._server.scheduler.after(SECOND, self._look)
+        self._seconds += 1
+        if self._seconds % 3_600 == 0:
+            print(f"{self._seconds // 3_600} h", file=sys.stderr, flush=True)
         entry = self._exchange.by_asset["BTC"][-1]
         left = entry.market.close_ts - self._server.scheduler.now
         mid = self._mid(entry.market_id)
