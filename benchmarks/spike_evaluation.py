@@ -21,6 +21,8 @@ import sys
 import time
 from collections.abc import Awaitable, Callable
 
+import msgspec
+
 from tests.e2e.spike_rig import play, spiked
 from tests.e2e.wire_rig import wired
 
@@ -69,12 +71,41 @@ class Auditor:
         server.scheduler.after(SECOND, self._look)
 
     def close(self) -> None:
-        """Every market is resolved."""
+        """Every market is resolved. The profit has to be what the exchange's accounts say."""
+        exchange, wallet = self._exchange, self._wallet
         for market_id, account in self.accounts.items():
-            winner = self._exchange.markets[market_id].winner
+            winner = exchange.markets[market_id].winner
             assert winner is not None
             account.resolve(winner)
             assert not account.pending
+        winnings = sum(exchange.chain.winnings(wallet, entry) for entry in exchange.markets_of(wallet))
+        profit = exchange.cash(wallet) + winnings - SWITCHES.cash
+        assert self.parts().total == profit, (self.parts().total, profit)
+
+    def figures(self) -> dict[str, object]:
+        """All that is compared."""
+        accounts, parts = self.accounts.values(), self.parts()
+        counts = self._exchange.counts_of(self._wallet)
+        requests = self._server.rest.requests
+        errors = {key: number for key, number in requests.items() if int(key.split()[2]) >= 400}
+        money = {"profit": parts.total, **msgspec.structs.asdict(parts)}
+        money["worst market"] = min((a.pnl for a in accounts), default=Money(0))
+        return {
+            "markets traded": len(self.accounts),
+            "fills": sum(a.buys + a.sells for a in accounts),
+            "buys": sum(a.buys for a in accounts),
+            "sells": sum(a.sells for a in accounts),
+            "taker fills": sum(a.taker_fills for a in accounts),
+            "shares": text_from_micros(sum(a.bought_qty + a.sold_qty for a in accounts), decimals=0),
+            **{name: text_from_micros(amount, decimals=2) for name, amount in money.items()},
+            "both sides shown, %": round(100 * self.both / max(1, self.looks), 1),
+            "a side shown, %": round(100 * self.some / max(1, self.looks), 1),
+            "requests": sum(requests.values()),
+            "orders": counts.orders,
+            "orders refused": counts.orders - counts.accepted,
+            "cancels": counts.cancels,
+            "errors": dict(sorted(errors.items())),
+        }
 
     def parts(self) -> PnlParts:
         found = [account.parts() for account in self.accounts.values()]
@@ -141,7 +172,10 @@ class Auditor:
         self._server.scheduler.after(SECOND, self._look)
         self._seconds += 1
         if self._seconds % 3_600 == 0:
-            print(f"{self._seconds // 3_600} h", file=sys.stderr, flush=True)
+            # At the marks of the moment; the report at the end is at what the markets were resolved to.
+            print(
+                json.dumps({"hours": self._seconds // 3_600, **self.figures()}), file=sys.stderr, flush=True
+            )
         entry = self._exchange.by_asset["BTC"][-1]
         left = entry.market.close_ts - self._server.scheduler.now
         mid = self._mid(entry.market_id)
@@ -153,53 +187,11 @@ class Auditor:
         self.some += bool(sides)
 
 
-def report(
-    name: str, server: ExchangeServer, wallet: str, auditor: Auditor, extra: dict[str, object]
-) -> None:
+def report(name: str, auditor: Auditor, extra: dict[str, object]) -> None:
     """Say what came of it, after checking it against the exchange's accounts."""
     auditor.close()
-    exchange, parts = server.exchange, auditor.parts()
-    winnings = sum(exchange.chain.winnings(wallet, entry) for entry in exchange.markets_of(wallet))
-    profit = exchange.cash(wallet) + winnings - SWITCHES.cash
-    assert parts.total == profit, (parts.total, profit)
-    accounts = auditor.accounts.values()
-    counts = exchange.counts_of(wallet)
-    requests = server.rest.requests
-    errors: dict[str, int] = {}
-    for key, number in requests.items():
-        method, path, status = key.split()
-        if int(status) >= 400:
-            errors[f"{status} {method} {path}"] = number
-    print(
-        json.dumps(
-            {
-                "bot": name,
-                "markets traded": len(auditor.accounts),
-                "fills": sum(a.buys + a.sells for a in accounts),
-                "buys": sum(a.buys for a in accounts),
-                "sells": sum(a.sells for a in accounts),
-                "taker fills": sum(a.taker_fills for a in accounts),
-                "shares": text_from_micros(sum(a.bought_qty + a.sold_qty for a in accounts), decimals=2),
-                "profit": text_from_micros(profit, decimals=2),
-                "spread": text_from_micros(parts.spread, decimals=2),
-                "adverse selection": text_from_micros(parts.adverse_selection, decimals=2),
-                "inventory": text_from_micros(parts.inventory, decimals=2),
-                "fees": text_from_micros(parts.fees, decimals=2),
-                "settlement": text_from_micros(parts.settlement, decimals=2),
-                "worst market": text_from_micros(min((a.pnl for a in accounts), default=0), decimals=2),
-                "both sides shown, %": round(100 * auditor.both / max(1, auditor.looks), 1),
-                "a side shown, %": round(100 * auditor.some / max(1, auditor.looks), 1),
-                "requests": sum(requests.values()),
-                "orders": counts.orders,
-                "orders refused": counts.orders - counts.accepted,
-                "cancels": counts.cancels,
-                "errors": dict(sorted(errors.items())),
-                **extra,
-            },
-            indent=1,
-        ),
-        flush=True,
-    )
+    figures = auditor.figures()
+    print(json.dumps({"bot": name, **figures, **extra}, indent=1), flush=True)
 
 
 async def calm(server: ExchangeServer, wallet: str, sleep: Callable[[float], Awaitable[object]]) -> None:
@@ -236,7 +228,7 @@ async def run_spike(hours: float, seed: int) -> None:
             "reasons, decisions": dict(sorted(reasons.items())),
             "seconds": round(time.monotonic() - began),
         }
-        report("spike bot", rig.server, rig.address, auditor, extra)
+        report("spike bot", auditor, extra)
 
 
 async def run_engine(hours: float, seed: int) -> None:
@@ -271,7 +263,7 @@ async def run_engine(hours: float, seed: int) -> None:
             "wrong": w.wrong[:3],
             "seconds": round(time.monotonic() - began),
         }
-        report("engine", w.server, w.address, auditor, extra)
+        report("engine", auditor, extra)
 
 
 def main() -> None:

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from random import Random
 
-import msgspec
 import spike_bot
+from msgspec.structs import replace
 from tests.kit import params as default_params
 
 from turbine_agent.exchange.turbine.picture import Desk, Holdings, Picture, ShownOrder, Trade
@@ -150,7 +150,42 @@ def drawn_picture(
         ),
     )
     orders = _orders(chance, params, picture)
-    return msgspec.structs.replace(picture, desk=msgspec.structs.replace(picture.desk, orders=orders))
+    picture = replace(picture, desk=replace(picture.desk, orders=orders))
+    return picture if chance.random() < 0.6 else at_an_edge(chance, params, picture)
+
+
+def at_an_edge(chance: Random, params: AgentParams, picture: Picture) -> Picture:
+    """The same picture with money moved so that the first order to be placed just keeps a limit, or just
+    breaks it: a micro-USDC decides.
+    """
+    decision = spike_bot.decide(picture, params)
+    if not decision.places or picture.market is None:
+        return picture
+    first, desk, risk = decision.places[0], picture.desk, params.risk
+    wish = Trade(side=first.side, price=first.price, qty=first.qty)
+    mine = [Trade(side=o.side, price=o.price, qty=o.leaves_qty) for o in desk.orders]
+    held = spike_bot.held_in(desk, first.market_id)
+    others = [h for h in desk.holdings if h is not held]
+    more = spike_bot.lost_by(wish, risk.fee_ppm, spike_bot.PIECES_MAX)
+    losses = spike_bot.losses(held, mine, risk.fee_ppm)
+    after = [losses[winner] + more[winner] for winner in Outcome]
+    off, kind = chance.choice((-1, 0, 1)), chance.randrange(3)
+    if kind == 0:  # cash of this market, against its own limit
+        moved = chance.choice(after) - risk.max_market_loss - off
+        held = replace(held, cash=Money(held.cash + moved))
+        return replace(picture, desk=replace(desk, holdings=(held, *others)))
+    if kind == 1:  # all that is there to be spent
+        needed = spike_bot.cash_for(held, [*mine, wish], risk.fee_ppm)
+        needed += sum(spike_bot.cash_for(h, (), risk.fee_ppm) for h in others)
+        believed = sum(spike_bot.believed(h, risk.fee_ppm)[2] - h.cash for h in desk.holdings)
+        return replace(picture, desk=replace(desk, cash=Money(max(0, needed + max(0, -believed) + off))))
+    # what another market can lose, against the portfolio's limit
+    left = risk.max_portfolio_exposure - max(0, *after)
+    left -= sum(spike_bot.worst(h, (), risk.fee_ppm) for h in others if not spike_bot.is_over(h))
+    lost = Holdings(
+        market_id=MarketId("0x" + "ff" * 32), yes=Qty(1), no=Qty(1), cash=Money(-max(0, left + off) - 1)
+    )
+    return replace(picture, desk=replace(desk, holdings=(*desk.holdings, lost)))
 
 
 def _holdings(chance: Random, params: AgentParams, market: Market) -> tuple[Holdings, ...]:

@@ -8,12 +8,15 @@ Then `Agent._decide` runs as it does in life: strategy, execution and risk, noth
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 from spike_bot import Decision, believed
 
 from turbine_agent.core.agent import Agent, AgentState
 from turbine_agent.core.orders import Report
 from turbine_agent.core.state import MarketState
+from turbine_agent.core.uptime import Uptime
 from turbine_agent.exchange.turbine.picture import Holdings, Picture, ShownOrder
 from turbine_agent.model.commands import CancelOrder, PlaceOrder
 from turbine_agent.model.events import (
@@ -56,10 +59,18 @@ def spike_answer(decision: Decision) -> Answer:
     )
 
 
-def engine_answer(picture: Picture, params: AgentParams) -> Answer:
-    """What the engine decides on the same picture, which has to be one that it can be in."""
+Prepare = Callable[[Agent, MarketState], object]
+
+
+def engine_answer(picture: Picture, params: AgentParams, prepare: Prepare | None = None) -> Answer:
+    """What the engine decides on the same picture, which has to be one that it can be in.
+
+    `prepare` gives it what no picture holds.
+    """
     assert picture.market is not None
     agent, state = brought_to(picture, params)
+    if prepare is not None:
+        prepare(agent, state)
     notes: list[tuple[Reason | None, Reason | None]] = []
 
     def note(_: MarketState, bid: Reason | None, ask: Reason | None) -> None:
@@ -110,6 +121,7 @@ def brought_to(picture: Picture, params: AgentParams) -> tuple[Agent, MarketStat
     for order in desk.orders:
         show(agent, order, now)
     store.findings.clear()
+    agent.uptimes[market.market_id] = Uptime(now)
     return agent, store.markets[market.market_id]
 
 

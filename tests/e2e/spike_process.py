@@ -1,4 +1,4 @@
-"""The spike bot as a process, against a served exchange as a process: what a person would start in two windows.
+"""The spike bot as a process, against a served exchange as a process: as a person starts them.
 
 Run as a program it kills the bot at random, again and again, and looks whether the next start leaves an
 orphan (`make kill-spike`):

@@ -43,11 +43,10 @@ SEED: Final = int(os.environ.get("TURBINE_SOAK_SEED", "1"))
 
 
 class Inspector:
-    """Checks the exchange's side of every second: what controls.md, section 4, says of a bot without a
-    journal, a latch or a lease.
+    """Looks at the exchange's side every second: the invariants of a bot without journal, latch and lease.
 
-    I1 worst case within the limits, seen with the exchange's own accounts. I5 nothing works beyond its expiry.
-    I6 nothing works while the bot cannot see. I8 no order of ours meets another. I9 no fill beyond the size.
+    I1 worst case within the limits, by the exchange's own accounts. I5 nothing works beyond its expiry. I8 no
+    order of ours meets another. I9 no fill beyond the size.
     """
 
     def __init__(self, rig: SpikeRig) -> None:
