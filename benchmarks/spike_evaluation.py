@@ -22,7 +22,6 @@ import time
 from collections.abc import Awaitable, Callable
 
 import msgspec
-
 from tests.e2e.spike_rig import play, spiked
 from tests.e2e.wire_rig import wired
 

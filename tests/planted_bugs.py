@@ -717,10 +717,10 @@ BUGS = (
         SAME,
     ),
     Bug(
-        "spike-spread-is-not-widened",
+        "spike-half-spread-rounded-down",
         SPIKE,
         "half2 = ceil_div(half2 * strategy.extreme_spread_mult_ppm, MICROS)",
-        "half2 = ceil_div(half2 * strategy.extreme_spread_mult_ppm, MICROS + 1)",
+        "half2 = half2 * strategy.extreme_spread_mult_ppm // MICROS",
         SAME,
     ),
     Bug(
