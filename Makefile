@@ -12,10 +12,10 @@ CANDIDATES := python3.11 python3.12 python3.13 python3
 FITS := import sys; sys.exit(sys.version_info < (3, 11))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev sim test lint check planted fix lock clean
+.PHONY: help setup setup-dev sim test lint check planted differential kill-spike fix lock clean
 
 help: ## Print this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(VENV)/.runtime ## Make .venv and install the agent into it
 
@@ -38,6 +38,12 @@ check: lint test ## Everything CI looks at
 
 planted: setup-dev ## Plant realistic bugs, one at a time, and see each of them caught (minutes)
 	@$(BIN)/python -m tests.planted_bugs
+
+differential: setup-dev ## Hold the spike bot against the engine: a million pictures, every recording (minutes)
+	@$(BIN)/python -m tests.differential
+
+kill-spike: setup-dev ## Kill the spike bot 100 times at random and look for orphans (minutes)
+	@$(BIN)/python -m tests.e2e.spike_process 100
 
 fix: setup-dev ## Format the code and mend what the linter can mend by itself
 	$(BIN)/ruff format .

@@ -17,6 +17,9 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "src" / "turbine_agent"
+SPIKE = "spike_bot.py"
+"""The one file outside of the package that bugs are planted in."""
+SAME = "tests/differential/test_same_answers.py::test_on_drawn_pictures_both_cancel_place_and_refuse_the_same_for_the_same_reason"
 
 
 class Bug(NamedTuple):
@@ -1048,6 +1051,343 @@ BUGS = (
         "                pass\n",
         "tests/unit/runtime/test_pnl.py",
     ),
+    # -- the spike bot: every number in its arithmetic ---------------------------------------------------
+    Bug(
+        "spike-fair-is-one-tick-off",
+        SPIKE,
+        "fair2 = best_bid + best_ask\n",
+        "fair2 = best_bid + best_ask + 1\n",
+        SAME,
+    ),
+    Bug(
+        "spike-half-spread-rounded-down",
+        SPIKE,
+        "half2 = ceil_div(half2 * strategy.extreme_spread_mult_ppm, MICROS)",
+        "half2 = half2 * strategy.extreme_spread_mult_ppm // MICROS",
+        SAME,
+    ),
+    Bug(
+        "spike-size-in-the-extremes-rounded-up",
+        SPIKE,
+        "size = size * strategy.extreme_size_mult_ppm // MICROS",
+        "size = ceil_div(size * strategy.extreme_size_mult_ppm, MICROS)",
+        SAME,
+    ),
+    Bug(
+        "spike-extremes-begin-at-the-bound",
+        SPIKE,
+        "fair2 < 2 * strategy.extreme_low or",
+        "fair2 <= 2 * strategy.extreme_low or",
+        SAME,
+    ),
+    Bug(
+        "spike-skew-is-halved",
+        SPIKE,
+        "skew2 = 2 * strategy.skew_factor *",
+        "skew2 = 1 * strategy.skew_factor *",
+        SAME,
+    ),
+    Bug(
+        "spike-skew-the-wrong-way",
+        SPIKE,
+        "skew2 = -skew2 if inventory > 0 else skew2",
+        "skew2 = -skew2 if inventory < 0 else skew2",
+        SAME,
+    ),
+    Bug(
+        "spike-skew-unbounded",
+        SPIKE,
+        "min(abs(inventory), full) // full",
+        "abs(inventory) // full",
+        SAME,
+    ),
+    Bug(
+        "spike-depth-of-one-level-less",
+        SPIKE,
+        "picture.bids[: strategy.imbalance_depth_n]",
+        "picture.bids[: strategy.imbalance_depth_n - 1]",
+        SAME,
+    ),
+    Bug(
+        "spike-overlay-at-the-threshold",
+        SPIKE,
+        "bid_depth * MICROS > ask_depth",
+        "bid_depth * MICROS >= ask_depth",
+        SAME,
+    ),
+    Bug(
+        "spike-overlay-the-wrong-way",
+        SPIKE,
+        "(is_bid_heavy - is_ask_heavy)",
+        "(is_ask_heavy - is_bid_heavy)",
+        SAME,
+    ),
+    Bug(
+        "spike-overlay-is-halved",
+        SPIKE,
+        "2 * strategy.overlay_bias *",
+        "1 * strategy.overlay_bias *",
+        SAME,
+    ),
+    Bug(
+        "spike-bid-up-to-the-tick",
+        SPIKE,
+        "bid = min(max(middle2 - half2, low2), high2) // (2 * tick) * tick",
+        "bid = ceil_div(min(max(middle2 - half2, low2), high2), 2 * tick) * tick",
+        SAME,
+    ),
+    Bug(
+        "spike-ask-half-a-spread-too-low",
+        SPIKE,
+        "ask = ceil_div(min(max(middle2 + half2, low2), high2), 2 * tick) * tick",
+        "ask = ceil_div(min(max(middle2 + half2 - 1, low2), high2), 2 * tick) * tick",
+        SAME,
+    ),
+    Bug(
+        "spike-price-bound-forgotten",
+        SPIKE,
+        "low2, high2, tick = 2 * strategy.min_price, 2 * strategy.max_price",
+        "low2, high2, tick = strategy.min_price, 2 * strategy.max_price",
+        SAME,
+    ),
+    Bug(
+        "spike-bid-may-meet-the-ask",
+        SPIKE,
+        "(best_ask - 1) // tick * tick",
+        "best_ask // tick * tick",
+        SAME,
+    ),
+    Bug(
+        "spike-ask-may-meet-the-bid",
+        SPIKE,
+        "(best_bid // tick + 1) * tick",
+        "ceil_div(best_bid, tick) * tick",
+        SAME,
+    ),
+    Bug(
+        "spike-merged-within-more",
+        SPIKE,
+        "MERGED_WITHIN = 10_000",
+        "MERGED_WITHIN = 20_000",
+        SAME,
+    ),
+    Bug(
+        "spike-stub-bids-count",
+        SPIKE,
+        "best_bid < params.strategy.min_price",
+        "best_bid < params.strategy.min_price - 1",
+        SAME,
+    ),
+    Bug(
+        "spike-stale-too-late",
+        SPIKE,
+        "    if age > risk.max_data_age_ns:",
+        "    if age > risk.max_data_age_ns + 1:",
+        SAME,
+    ),
+    Bug(
+        "spike-pulls-too-late",
+        SPIKE,
+        "market.close_ts - now <= risk.pull_ns",
+        "market.close_ts - now < risk.pull_ns",
+        SAME,
+    ),
+    Bug(
+        "spike-reduces-too-late",
+        SPIKE,
+        "is_expiring = market.close_ts - now <= risk.reduce_only_ns",
+        "is_expiring = market.close_ts - now < risk.reduce_only_ns",
+        SAME,
+    ),
+    Bug(
+        "spike-inventory-limit-is-doubled",
+        SPIKE,
+        "risk.max_inventory - towards)",
+        "2 * risk.max_inventory - towards)",
+        SAME,
+    ),
+    Bug(
+        "spike-the-other-side-first",
+        SPIKE,
+        "    if inventory > 0:\n        sides.reverse()",
+        "    if inventory < 0:\n        sides.reverse()",
+        SAME,
+    ),
+    Bug(
+        "spike-orders-live-a-second-longer",
+        SPIKE,
+        "(now + params.execution.order_ttl_ns) // SECOND",
+        "(now + params.execution.order_ttl_ns) // SECOND + 1",
+        SAME,
+    ),
+    Bug(
+        "spike-keeps-an-order-too-far-off",
+        SPIKE,
+        "abs(order.price - wish.price) <= rules",
+        "abs(order.price - wish.price) - 1 <= rules",
+        SAME,
+    ),
+    Bug(
+        "spike-keeps-an-order-too-small",
+        SPIKE,
+        "wish.qty * (MICROS - rules.resize",
+        "(wish.qty - 1) * (MICROS - rules.resize",
+        SAME,
+    ),
+    Bug(
+        "spike-refreshes-too-late",
+        SPIKE,
+        "SECOND - now >= rules.refresh_before_ns",
+        "SECOND - now >= rules.refresh_before_ns - SECOND",
+        SAME,
+    ),
+    Bug(
+        "spike-collar-is-doubled",
+        SPIKE,
+        "> 2 * risk.price_collar",
+        "> 4 * risk.price_collar",
+        SAME,
+    ),
+    Bug(
+        "spike-order-value-is-cut",
+        SPIKE,
+        "draft.price * draft.qty // MICROS > risk",
+        "draft.price * draft.qty // MICROS >= risk",
+        SAME,
+    ),
+    Bug(
+        "spike-meets-itself",
+        SPIKE,
+        "draft.price >= price if is_buy else draft.price <= price for",
+        "draft.price > price if is_buy else draft.price < price for",
+        SAME,
+    ),
+    Bug(
+        "spike-what-is-open-does-not-count",
+        SPIKE,
+        "(fill.qty for fill in mine if fill.side is draft.side)",
+        "(fill.qty for fill in mine[:1] if fill.side is draft.side)",
+        SAME,
+    ),
+    Bug(
+        "spike-rounding-counts-once",
+        SPIKE,
+        "costs, sign = fee + 2 * pieces",
+        "costs, sign = fee + pieces",
+        SAME,
+    ),
+    Bug(
+        "spike-pieces-are-fewer",
+        SPIKE,
+        "PIECES_MAX = 1_000",
+        "PIECES_MAX = 999",
+        SAME,
+    ),
+    Bug(
+        "spike-fee-rounded-down",
+        SPIKE,
+        "return value, ceil_div(value * fee_ppm, MICROS)",
+        "return value, value * fee_ppm // MICROS",
+        SAME,
+    ),
+    Bug(
+        "spike-winning-orders-count-as-gains",
+        SPIKE,
+        "return max(0, costs + sign * (value - fill.qty)), max",
+        "return costs + sign * (value - fill.qty), max",
+        SAME,
+    ),
+    Bug(
+        "spike-no-wins-pays-yes",
+        SPIKE,
+        "if_no - held.cash - held.no\n",
+        "if_no - held.cash - held.yes\n",
+        SAME,
+    ),
+    Bug(
+        "spike-pending-fills-count-nothing",
+        SPIKE,
+        "parts = [lost_by(fill, fee_ppm, 0) for fill in held.pending]",
+        "parts = [lost_by(fill, fee_ppm, 0) for fill in held.pending[1:]]",
+        SAME,
+    ),
+    Bug(
+        "spike-splits-cost-nothing",
+        SPIKE,
+        "yes, no, cash = yes + short, no + short, cash - short",
+        "yes, no, cash = yes + short, no + short, cash",
+        SAME,
+    ),
+    Bug(
+        "spike-market-limit-is-passed",
+        SPIKE,
+        "adds and loss > risk.max_market_loss",
+        "adds and loss > risk.max_market_loss + 1_000",
+        SAME,
+    ),
+    Bug(
+        "spike-the-portfolio-is-one-market",
+        SPIKE,
+        "total = max(0, *after) + sum(",
+        "total = max(0, *after) + 0 * sum(",
+        SAME,
+    ),
+    Bug(
+        "spike-cash-is-spent-twice",
+        SPIKE,
+        "spent + max(0, sold - min(",
+        "spent + max(0, sold - max(",
+        SAME,
+    ),
+    Bug(
+        "spike-one-order-too-many",
+        SPIKE,
+        "len(mine) >= risk.max_open_orders",
+        "len(mine) > risk.max_open_orders",
+        SAME,
+    ),
+    Bug(
+        "spike-dry-run-places",
+        SPIKE,
+        'said["DRY_RUN"] != "true"',
+        'said["DRY_RUN"] != ""',
+        "tests/e2e/test_spike_bot.py::test_live_takes_trading_enabled_and_no_dry_run",
+    ),
+    Bug(
+        "spike-start-cancels-nothing",
+        SPIKE,
+        "            if naming is not None and not await clear(viewer, patience_s, say):",
+        "            if naming is not None and not viewer:",
+        "tests/e2e/test_spike_bot.py::test_an_order_that_is_not_of_this_process_is_cancelled_before_anything_else",
+    ),
+    Bug(
+        "spike-an-exception-ends-it-with-orders-working",
+        SPIKE,
+        "            if naming is not None and not await clear(viewer, LEAVE_S, say):",
+        "            if naming is not None and not has_failed and not await clear(viewer, LEAVE_S, say):",
+        "tests/e2e/test_spike_bot.py::test_an_exception_cancels_everything_says_why_and_starts_again",
+    ),
+    Bug(
+        "picture-hides-what-may-have-arrived",
+        "exchange/turbine/picture.py",
+        "is_gone = own.is_over or own.is_lost or own.removed_ts is not None",
+        "is_gone = own.is_over or own.is_lost or not own.is_acked",
+        "tests/e2e/test_spike_bot.py::test_whatever_is_wrong_pulls_every_order_and_quoting_comes_back_when_it_is_over",
+    ),
+    Bug(
+        "picture-forgets-a-lost-stream",
+        "exchange/turbine/picture.py",
+        "                self._lost = news = detail",
+        "                news = detail",
+        "tests/e2e/test_spike_bot.py::test_whatever_is_wrong_pulls_every_order_and_quoting_comes_back_when_it_is_over",
+    ),
+    Bug(
+        "picture-is-read-while-trades-settle",
+        "exchange/turbine/picture.py",
+        "            if before == after:",
+        "            if before is not None:",
+        "tests/unit/exchange/turbine/test_picture.py",
+    ),
 )
 
 
@@ -1056,9 +1396,21 @@ def is_caught(bug: Bug) -> bool:
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "turbine_agent"
         shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(ROOT / SPIKE, folder)
         plant(bug, copy)
         run = subprocess.run(
-            [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", bug.caught_by],
+            [
+                sys.executable,
+                "-m",
+                "pytest",
+                "-q",
+                "-x",
+                "-p",
+                "no:cacheprovider",
+                "-o",
+                f"pythonpath={folder} .",
+                bug.caught_by,
+            ],
             cwd=ROOT,
             env={**os.environ, "PYTHONPATH": folder},
             capture_output=True,
@@ -1070,9 +1422,16 @@ def is_caught(bug: Bug) -> bool:
     return run.returncode == 1
 
 
+def source_of(bug: Bug, package: Path = PACKAGE) -> Path:
+    """The file that a bug is planted in. The spike bot stands at the root, or beside a copied package."""
+    if bug.file == SPIKE:
+        return (ROOT if package == PACKAGE else package.parent) / SPIKE
+    return package / bug.file
+
+
 def plant(bug: Bug, package: Path) -> None:
     """Change one place. Raises ValueError if the sources no longer have it exactly once."""
-    path = package / bug.file
+    path = source_of(bug, package)
     text = path.read_text(encoding="utf-8")
     if text.count(bug.right) != 1:
         raise ValueError(f"{bug.name}: {bug.file} has its line {text.count(bug.right)} times, not once")

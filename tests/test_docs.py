@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from tests.planted_bugs import BUGS, PACKAGE, ROOT, Bug
+from tests.planted_bugs import BUGS, ROOT, Bug, source_of
 
 from turbine_agent.model.reasons import Halt, Reason
 from turbine_agent.runtime.alerts import AlertCode
@@ -59,5 +59,5 @@ def test_links_within_the_repository_lead_somewhere(document: str) -> None:
 
 @pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.name)
 def test_a_planted_bug_still_fits_the_sources_and_names_a_test(bug: Bug) -> None:
-    assert (PACKAGE / bug.file).read_text(encoding="utf-8").count(bug.right) == 1
+    assert source_of(bug).read_text(encoding="utf-8").count(bug.right) == 1
     assert Path(ROOT, bug.caught_by.split("::")[0]).is_file()

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+import spike_bot
 from importlinter.cli import lint_imports
 
 from turbine_agent.cli.main import entry
@@ -324,6 +325,24 @@ def fenced_commands(text: str) -> list[str]:
 README = fenced_commands((ROOT / "README.md").read_text(encoding="utf-8"))
 
 
+def test_the_spike_bot_stands_on_the_adapter_and_its_vocabulary_alone() -> None:
+    allowed = (
+        "exchange.turbine.",
+        "model.",
+        "protocol.",
+        "runtime.config",
+        "runtime.connection",
+        "runtime.credentials",
+    )
+    tree = ast.parse((ROOT / "spike_bot.py").read_text(encoding="utf-8"))
+    imported = [node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    imported += [name.name for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names]
+    ours = [name.removeprefix("turbine_agent.") for name in imported if name.startswith("turbine_agent")]
+    assert len(ours) > 10
+    assert [name for name in ours if not name.startswith(allowed)] == []
+    assert [name for name in imported if name.startswith(("src", "tests"))] == []
+
+
 def test_the_readme_shows_commands() -> None:
     assert "make sim" in README
     assert "make test" in README
@@ -344,6 +363,12 @@ def test_what_the_readme_tells_to_type_exists(command: str, capsys: pytest.Captu
         arguments = ["probe", *arguments[2:]]
     elif arguments[:1] == ["src/main.py"]:
         arguments = ["sim", *(word for word in arguments[1:] if word != "--simulated")]
+    elif arguments[:1] == ["spike_bot.py"]:
+        with pytest.raises(SystemExit):
+            spike_bot.main(["--help"], {})
+        page = capsys.readouterr().out
+        assert [word for word in arguments[1:] if word.startswith("--") and word not in page] == []
+        return
     else:
         assert program.rpartition("/")[2] == "turbine-agent", f"teach this test about {program}"
     page = help_page(arguments, capsys)

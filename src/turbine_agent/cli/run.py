@@ -77,25 +77,28 @@ def run(
 
     import msgspec
 
-    from turbine_agent.exchange.turbine.client import ClientConfig
     from turbine_agent.runtime import logs
     from turbine_agent.runtime.alerts import read_addresses
+    from turbine_agent.runtime.connection import AddressError, client_config, is_here
     from turbine_agent.runtime.credentials import CredentialsError, read_switches
     from turbine_agent.runtime.data_folder import NO_WALLET, DataFolder, data_root
     from turbine_agent.runtime.mode import Mode, trading_mode
     from turbine_agent.runtime.pace import FastLoop
     from turbine_agent.runtime.run import Plan, crash_step, promise, run_agent
-    from turbine_agent.runtime.venue import client_config
 
     flags = [*(overrides or []), *_series(asset, interval)]
     loaded = settings_for(config, flags)
     settings = loaded.settings
-    chain = chain_for(settings.exchange.chain_id)
-    client: ClientConfig = client_config(settings, chain, host)
-    if speed != 1 and not _is_here(client.base_url):
-        raise UsageError("--speed: only against an exchange on this machine\n  do: leave it out")
     try:
         mode = trading_mode(read_switches(os.environ))
+        client = client_config(settings, host, sends_tokens=mode is Mode.LIVE)
+    except AddressError as error:
+        raise UsageError(str(error)) from error
+    except CredentialsError as error:
+        raise KeysError(str(error)) from error
+    if speed != 1 and not is_here(client.base_url):
+        raise UsageError("--speed: only against an exchange on this machine\n  do: leave it out")
+    try:
         addresses = read_addresses(os.environ)
         environ = dict(os.environ)
         root = data_root(data, os.environ)
@@ -142,17 +145,6 @@ def _series(assets: list[str] | None, intervals: list[int] | None) -> list[str]:
         return []
     pairs = [f"{asset.upper()}/{minutes}" for asset in assets or ["BTC"] for minutes in intervals or [15]]
     return [f"markets.series={' '.join(dict.fromkeys(pairs))}"]
-
-
-def _is_here(url: str) -> bool:
-    from ipaddress import ip_address
-    from urllib.parse import urlsplit
-
-    name = urlsplit(url).hostname or ""
-    try:
-        return ip_address(name).is_loopback
-    except ValueError:
-        return name == "localhost"
 
 
 def _clock(base_url: str, speed: float) -> Callable[[], Nanos]:

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from contextlib import suppress
 from http import HTTPStatus
 from random import Random
@@ -176,6 +176,8 @@ class TurbineClient:
         """HTTP requests that were sent."""
         self.undecodable = 0
         """Answers that could not be read."""
+        self.books_and_trades = 0
+        """Messages of the stream with a book or a trade in them."""
         self._signer = signer
         self._minter = minter
         self._clock = clock or SystemClock()
@@ -421,16 +423,17 @@ class TurbineClient:
         if wants.markets or wants.order_hashes:
             self._look_wanted.set()
 
-    async def _list_open_orders(self) -> None:
+    async def _list_open_orders(self) -> tuple[wire.OrderRow, ...] | None:
         asked_ts = self.now()
         rows = await self._open_rows()
         if rows is None:
-            return
+            return None
         vanished = self.tracker.vanished(rows, asked_ts)[:VANISHED_MAX]
         if vanished:
             await asyncio.gather(*(self._read_order(order_hash) for order_hash in vanished))
             await self._read_executions()
         self._emit_all(self.tracker.on_open_orders(rows, asked_ts, self.now()))
+        return rows
 
     async def _open_rows(self) -> tuple[wire.OrderRow, ...] | None:
         target = constants.ORDERS + wire.query(trader=self._trader, status="open")
@@ -501,9 +504,7 @@ class TurbineClient:
 
     async def _read_positions(self) -> None:
         asked_ts = self.now()
-        target = wire.path(constants.USER_POSITIONS, address=self._trader)
-        target += wire.query(chain_id=self.config.chain.chain_id)
-        rows = await self._read(target, wire.user_positions, is_private=True)
+        rows = await self.positions()
         if rows is not None:
             holdings = tuple(
                 Holding(market_id=row.market_id, yes=row.yes, no=row.no) for row in rows if row.yes or row.no
@@ -549,6 +550,54 @@ class TurbineClient:
         else:
             stream.tell(lambda s, now: s.book_read(now, which, book))
 
+    # -- for a loop that reads, decides and acts (`picture`) -------------------------------------------------
+
+    @property
+    def trader(self) -> str:
+        """Our address, as lists have it."""
+        return self._trader.lower()
+
+    def heard(self) -> list[AnyEvent]:
+        """All facts since the last time, without waiting. Raises what went wrong in a task of this client."""
+        events: list[AnyEvent] = []
+        while not self._events.empty():
+            event = self._events.get_nowait()
+            if isinstance(event, BaseException):
+                raise event
+            events.append(event)
+        return events
+
+    async def carry_out(self, command: PlaceOrder | CancelOrder | CancelAll) -> None:
+        """The same as `execute`, and wait for its end. What came of it is among the facts."""
+        match command:
+            case PlaceOrder():
+                await self._place(command)
+            case CancelOrder():
+                await self._cancel(command)
+            case CancelAll(market_id=scope):
+                await self._cancel_all(scope)
+            case _:
+                assert_never(command)
+
+    async def open_orders(self) -> tuple[wire.OrderRow, ...] | None:
+        """Our open orders; the tracker has learned of them, too. None without a usable answer."""
+        return await self._list_open_orders()
+
+    async def positions(self) -> tuple[wire.PositionRow, ...] | None:
+        """Our settled tokens in all markets; None without a usable answer."""
+        target = wire.path(constants.USER_POSITIONS, address=self._trader)
+        target += wire.query(chain_id=self.config.chain.chain_id)
+        return await self._read(target, wire.user_positions, is_private=True)
+
+    async def pending_trades(self) -> tuple[wire.TransferRow, ...] | None:
+        """Everybody's trades on their way to the chain; None without a usable answer."""
+        return await self._read(constants.PENDING_TRADES, wire.pending_trades)
+
+    async def resolution(self, market_id: MarketId) -> wire.Resolution | None:
+        """Which outcome a market was resolved to, if it was; None without a usable answer."""
+        target = wire.path(constants.RESOLUTION, market_id=market_id)
+        return await self._read(target, lambda body: wire.resolution(body, market_id))
+
     # -- markets -------------------------------------------------------------------------------------------
 
     async def _watch(self, watch: QuickMarketWatch) -> None:
@@ -568,8 +617,7 @@ class TurbineClient:
             await asyncio.sleep(max(0, min(at for at in due if at is not None) - self.now()) / SECOND)
 
     async def _read_resolution(self, watch: QuickMarketWatch, market_id: MarketId) -> None:
-        target = wire.path(constants.RESOLUTION, market_id=market_id)
-        answer = await self._read(target, lambda body: wire.resolution(body, market_id))
+        answer = await self.resolution(market_id)
         if answer is not None:
             self._emit_all(watch.on_resolution(answer, self.now()))
 
@@ -812,8 +860,9 @@ class TurbineClient:
         for stream in self._streams:
             stream.tell(do)
 
-    def hear(self, messages: Iterable[wire.StreamMessage]) -> None:
-        """Messages of a stream that may hint at a fill of ours."""
+    def hear(self, messages: Sequence[wire.StreamMessage]) -> None:
+        """Messages of a stream, which may hint at a fill of ours."""
+        self.books_and_trades += sum(isinstance(m, wire.StreamBook | wire.StreamTrade) for m in messages)
         if any(self.tracker.is_suspicious(message) for message in messages):
             self._is_hinted = True
             self._look_wanted.set()

@@ -197,6 +197,10 @@ class PositionRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     market_id: MarketId
     yes: Qty
     no: Qty
+    cash: Money | None = None
+    """What the market has brought by sales, less what purchases and splits cost, claims left out; None where
+    the exchange does not say.
+    """
 
 
 class Balances(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -872,7 +876,23 @@ def _position(row: Row, path: str, market_id: MarketId | None) -> PositionRow:
         market_id=market_id,
         yes=Qty(_number(row, "yesShares", path, 0, QTY_MAX)),
         no=Qty(_number(row, "noShares", path, 0, QTY_MAX)),
+        cash=_money_moved(row, path),
     )
+
+
+def _money_moved(row: Row, path: str) -> Money | None:
+    """Revenues less costs. All four, or it is not known."""
+    sums = [
+        [
+            _optional(row, outcome + kind, path, lambda r, k, p: _number(r, k, p, 0, QTY_MAX))
+            for outcome in ("yes", "no")
+        ]
+        for kind in ("Revenue", "Cost")
+    ]
+    (yes_in, no_in), (yes_out, no_out) = sums
+    if yes_in is None or no_in is None or yes_out is None or no_out is None:
+        return None
+    return Money(yes_in + no_in - yes_out - no_out)
 
 
 # ------------------------------------------------------------------------------------------------------------
