@@ -125,7 +125,10 @@ def test_a_run_that_is_stopped_by_the_system_is_cancelled_for_and_resyncs(campai
     process = campaign.start()
     wait_for(lambda: open_orders(campaign) == 2, process)
     process.send_signal(signal.SIGSTOP)
-    wait_for(lambda: open_orders(campaign) == 0)
+    wait_for(
+        lambda: any("guardian_done" in path.read_text() for path in campaign.folder.rglob("guardian.log"))
+    )
+    assert open_orders(campaign) == 0
     process.send_signal(signal.SIGCONT)
     wait_for(lambda: open_orders(campaign) == 2, process)
     assert "guardian_struck" in log_of(campaign)

@@ -27,6 +27,7 @@ from turbine_agent.cli import (
     operate,
     probe,
     replay,
+    report,
     run,
     signer,
     sim,
@@ -53,6 +54,7 @@ app.command("exchange")(exchange.exchange)
 app.command("run")(run.run)
 app.command("probe")(probe.probe)
 app.command("replay")(replay.replay)
+app.command("report")(report.report)
 app.command("status")(operate.status)
 app.command("why")(operate.why)
 app.command("halt")(operate.halt)

@@ -78,9 +78,9 @@ def run(
     import msgspec
 
     from turbine_agent.runtime import logs
-    from turbine_agent.runtime.alerts import read_addresses
+    from turbine_agent.runtime.alerts import APPRISE_URLS, WEBHOOK_URL, read_addresses
     from turbine_agent.runtime.connection import AddressError, client_config, is_here
-    from turbine_agent.runtime.credentials import CredentialsError, read_switches
+    from turbine_agent.runtime.credentials import CredentialsError, forget, read_switches
     from turbine_agent.runtime.data_folder import NO_WALLET, DataFolder, data_root
     from turbine_agent.runtime.mode import Mode, trading_mode
     from turbine_agent.runtime.pace import FastLoop
@@ -100,6 +100,7 @@ def run(
         raise UsageError("--speed: only against an exchange on this machine\n  do: leave it out")
     try:
         addresses = read_addresses(os.environ)
+        forget(os.environ, (WEBHOOK_URL, APPRISE_URLS))
         environ = dict(os.environ)
         root = data_root(data, os.environ)
         step = crash_step(os.environ)

@@ -31,8 +31,9 @@ from turbine_agent.core.agent import Agent, AgentState
 from turbine_agent.core.state import Phase
 from turbine_agent.exchange.turbine.client import ClientConfig, TurbineClient
 from turbine_agent.exchange.turbine.signing import Naming, Signer, TokenMinter
-from turbine_agent.journal import Journal, OrderNaming, RunHeader
+from turbine_agent.journal import Journal, JournalError, OrderNaming, RunHeader
 from turbine_agent.journal import Mode as JournalMode
+from turbine_agent.journal.reader import Report
 from turbine_agent.journal.records import NamingScheme
 from turbine_agent.model.carry import Carry, Latch
 from turbine_agent.model.commands import Severity
@@ -58,16 +59,18 @@ from turbine_agent.runtime.credentials import Credentials
 from turbine_agent.runtime.data_folder import DataFolder
 from turbine_agent.runtime.doctor import Finding, Level, Scene, examine_exchange
 from turbine_agent.runtime.driver import Observer
-from turbine_agent.runtime.guardian import BEAT_S, Charge, Guard
-from turbine_agent.runtime.lease import take
+from turbine_agent.runtime.guardian import BEAT_S, SILENCE_S, Charge, Guard
+from turbine_agent.runtime.lease import LeaseError, epoch_at, take
 from turbine_agent.runtime.live import Ending, LiveRun, Step
 from turbine_agent.runtime.logs import Logger
 from turbine_agent.runtime.mode import Mode
 from turbine_agent.runtime.narrator import Narrator
 from turbine_agent.runtime.paper import NoSigner, PaperVenue, open_desk
+from turbine_agent.runtime.pnl import PnlKeeper, PnlRecord, render_market
 from turbine_agent.runtime.probe_transport import Address, SocketVenue
 from turbine_agent.runtime.recovery import encode_carry, recover, with_latches
 from turbine_agent.runtime.redaction import described, redact
+from turbine_agent.runtime.report import HourReport, MarketReport
 from turbine_agent.runtime.settings import Settings, plain, to_params
 from turbine_agent.runtime.status import Status, status_of, why
 from turbine_agent.runtime.words import utc
@@ -80,6 +83,9 @@ FAREWELL: Final = Nanos(15 * SECOND)
 
 EMERGENCY_S: Final = 30.0
 """How long everything is cancelled without the agent, before what is left is named."""
+
+STANDSTILL_S: Final = 3.0
+"""The loop looks every second. So much later, and it stood still."""
 
 GUARD_PATIENCE_S: Final = 5.0
 """How long a guardian that was told farewell has to end."""
@@ -331,8 +337,6 @@ async def run_agent(
     async with AsyncExitStack() as stack:
         lease = take(plan.folder, time.time_ns())
         stack.callback(lambda: lease.release(time.time_ns()))
-        if lease.taken_over is not None:
-            log.warning("earlier run ended without a farewell", holder=str(lease.taken_over))
         latch = latch_file.Latch(plan.folder.latch, plan.folder.latch_history)
         signer = NoSigner() if keys is None else keys.signer
         naming = signer.naming
@@ -344,7 +348,6 @@ async def run_agent(
         carry = with_latches(known, latches_of(latch.read(), clock()))
         step("recovered")
 
-        await _preflight(plan, keys, environ, log)
         agent = Agent(params, identify=naming.identify)
         alerts = await stack.enter_async_context(
             Alerts(
@@ -358,6 +361,13 @@ async def run_agent(
                 redact=redact,
             )
         )
+        await _preflight(plan, keys, environ, log, alerts)
+        if lease.taken_over is not None:
+            text = f"an earlier run ended without a farewell: {lease.taken_over}"
+            alerts.tell(Severity.WARNING, AlertCode.LEASE_TAKEN_OVER, text)
+        if carry is not None and carry.latches:
+            text = "; ".join(f"{one.halt.value}: {one.detail}" for one in carry.latches)
+            alerts.tell(Severity.CRITICAL, AlertCode.LATCHED_AT_START, text)
         client = TurbineClient(
             plan.client,
             signer,
@@ -375,12 +385,19 @@ async def run_agent(
         guard = None if keys is None else await _start_guard(plan, keys, lease.epoch, addresses, environ)
         if guard is not None:
             stack.callback(guard.end, 0.0)
+        keeper = PnlKeeper(
+            agent,
+            on_market=lambda report: _keep_market(journal, report, agent.store.now, log),
+            on_hour=lambda report: _keep_hour(journal, report, agent.store.now, log),
+        )
         observers: list[Observer] = [
             LatchKeeper(agent, latch),
             Narrator(agent, log),
+            keeper,
             Watchman(agent, alerts, plan.folder.path),
             Checkpointer(agent, journal, step),
         ]
+        alerts.tell(Severity.INFO, AlertCode.STARTED, f"{plan.mode.value} at {plan.client.base_url}")
         run = LiveRun(agent, venue, recorder=journal, observers=observers, step=step)
         journal.begin_run(_header(plan, params, naming, clock()))
         restore_signals = _obey_signals(supervisor, log)
@@ -390,24 +407,35 @@ async def run_agent(
                     if carry is not None:
                         run.deal(Restored(ts=clock(), carry=carry))
                     step("restored")
-                    pulse = None if guard is None else group.create_task(_beat(guard, client, alerts))
+                    pulse = (
+                        None
+                        if guard is None
+                        else group.create_task(_beat(guard, client, alerts, plan.folder, lease.epoch))
+                    )
                     ending = await run.run(supervisor.is_over, farewell_ns=FAREWELL, reason="the run is over")
                     if pulse is not None:
                         pulse.cancel()
             except Exception as raised:  # noqa: BLE001 -- whatever it is, orders may be standing
                 error = _first(raised)
                 log.critical("the run failed", error=described(error))
-                alerts.tell(Severity.CRITICAL, AlertCode.CRASHED, described(error))
+                code = AlertCode.JOURNAL_FAILED if isinstance(error, JournalError) else AlertCode.CRASHED
+                alerts.tell(Severity.CRITICAL, code, described(error))
                 outcome = None if keys is None else await _cancel_everything(plan, keys)
                 if outcome is not None:
                     log.critical("cancelled without the agent", outcome=str(outcome))
                 ended = Ended(ending=None, error=error, cancelled=outcome)
             else:
+                keeper.close()
                 journal.checkpoint(encode_carry(agent.store.carry()))
                 journal.flush()
                 ended = Ended(ending=ending)
         finally:
             restore_signals()
+        text = (
+            "nothing of ours is on the books" if ended.is_proven else "; ".join(("UNPROVEN", *ended.left()))
+        )
+        code = AlertCode.STOPPED if ended.is_proven else AlertCode.ORDERS_UNPROVEN
+        alerts.tell(Severity.INFO if ended.is_proven else Severity.CRITICAL, code, text)
         if guard is not None:
             if ended.is_proven:
                 guard.farewell()
@@ -431,7 +459,9 @@ class PreflightError(Exception):
 # -- inside ------------------------------------------------------------------------------------------------
 
 
-async def _preflight(plan: Plan, keys: Keys | None, environ: Mapping[str, str], log: Logger) -> None:
+async def _preflight(
+    plan: Plan, keys: Keys | None, environ: Mapping[str, str], log: Logger, alerts: Alerts
+) -> None:
     """Ask the exchange what the doctor asks it. Raises PreflightError for what fails."""
     scene = Scene(
         settings=plan.settings,
@@ -450,7 +480,9 @@ async def _preflight(plan: Plan, keys: Keys | None, environ: Mapping[str, str], 
             continue  # A fast clock agrees with nobody's.
         if finding.level is Level.FAIL:
             raise PreflightError(finding)
-        if finding.level is Level.WARN:
+        if finding.level is Level.WARN and finding.name == "clock":
+            alerts.tell(Severity.WARNING, AlertCode.CLOCK_OFF, finding.found)
+        elif finding.level is Level.WARN:
             log.warning("preflight", check=finding.name, found=finding.found, remedy=finding.remedy)
 
 
@@ -475,6 +507,27 @@ def _header(plan: Plan, params: AgentParams, naming: Naming, now: Nanos) -> RunH
         source=plan.client.base_url,
         config=msgspec.json.encode(plan.settings).decode(),
     )
+
+
+_decode_pnl: Final = msgspec.json.Decoder[PnlRecord](PnlRecord)
+
+
+def decode_pnl(report: Report) -> PnlRecord:
+    """What a run has written down of a market or an hour. Raises msgspec.ValidationError if it is neither."""
+    record: PnlRecord = _decode_pnl.decode(report.body)
+    return record
+
+
+def _keep_market(journal: Journal, report: MarketReport, now: Nanos, log: Logger) -> None:
+    """In place of what stood there when an earlier process ended."""
+    journal.report("market", report.market_id, now, report)
+    for line in render_market(report):
+        log.info("market report", line=line)
+
+
+def _keep_hour(journal: Journal, report: HourReport, now: Nanos, log: Logger) -> None:
+    journal.report("hour", f"{report.start_ts}-{report.from_ts}", now, report)
+    log.info("hour", **{name: value for name, value in report.to_json().items() if value != 0})
 
 
 def _log_alert(log: Logger, alert: Alert) -> None:
@@ -548,15 +601,32 @@ async def _start_guard(
     return guard
 
 
-async def _beat(guard: Guard, client: TurbineClient, alerts: Alerts) -> None:
-    """Tell the guardian that this loop turns, and the agent what the guardian did."""
+async def _beat(guard: Guard, client: TurbineClient, alerts: Alerts, folder: DataFolder, epoch: int) -> None:
+    """Tell the guardian that this loop turns, and the agent what the guardian did.
+
+    A loop that stood still (the process was stopped, the machine slept) believes nothing it knew: everything
+    is read anew, and if somebody else has taken the lease meanwhile, it ends.
+    """
+    seen = time.monotonic()
+    lost_from = 0.0
+    """Before this a guardian that has not confirmed a beat has not had the time to."""
     while True:
+        now = time.monotonic()
+        if now - seen > STANDSTILL_S:
+            detail = f"the process stood still for {now - seen:.1f} s"
+            alerts.tell(Severity.WARNING, AlertCode.LOOP_LAG, detail)
+            client.relay(GapDetected(ts=client.now(), market_id=None, detail=detail))
+            lost_from = now + SILENCE_S
+        if epoch_at(folder.lease) != epoch:
+            alerts.tell(Severity.CRITICAL, AlertCode.LEASE_LOST, "another agent has taken the lease")
+            raise LeaseError("another agent has taken the lease\n  do: nothing; it has the wallet now")
+        seen = now
         guard.beat()
         for struck in guard.poll():
             alerts.tell(Severity.WARNING, AlertCode.GUARDIAN_STRUCK, struck)
             detail = f"the guardian struck: {struck}"
             client.relay(GapDetected(ts=client.now(), market_id=None, detail=detail))
-        if guard.is_lost:
+        if guard.is_lost and now >= lost_from:
             alerts.tell(Severity.CRITICAL, AlertCode.GUARDIAN_LOST, "nobody watches over the agent any more")
             raise GuardError(
                 "the guardian is gone\n  do: see guardian.log in the data folder, then start again"
