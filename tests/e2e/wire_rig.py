@@ -24,7 +24,7 @@ from turbine_agent.core.agent import Agent, AgentState
 from turbine_agent.exchange.turbine import wire
 from turbine_agent.exchange.turbine.client import ClientConfig, TurbineClient
 from turbine_agent.exchange.turbine.outcome import Done
-from turbine_agent.exchange.turbine.signing import LocalSigner, Naming, TokenMinter, wallet_secret
+from turbine_agent.exchange.turbine.signing import LocalSigner, TokenMinter, wallet_secret
 from turbine_agent.model.carry import Carry
 from turbine_agent.model.commands import RaiseAlert
 from turbine_agent.model.events import AnyEvent, Event, Restored
