@@ -11,9 +11,18 @@ from `rollover`, how often to ask from `quota`. This file waits: for sockets, fo
                 client.execute(command)
 
 `execute` never waits: each command becomes a task, so an order does not stand behind another one's answer.
-Events come out in the order in which they were learned, and their `ts` never goes back. What goes wrong
+Events come out in the order in which they were learned; their `ts` never goes back. What goes wrong
 outside becomes an event. What goes wrong in here (an exception nobody expected) comes out of `next_event`,
 and the agent stops.
+
+*Orders.* What was decided leaves at once or not at all: an order that had to wait (for the quota, a signer, a
+process that stood still) is not sent, and neither is one while `vitals` says that the connection is unfit. If
+its answer is lost at once, the list of open orders is read; if it is not there and the decision is still
+young, the same bytes are sent once more. The exchange knows an order by its hash, so it is taken or refused
+as a duplicate, and either tells more than silence. What is left unknown is for `fills` to resolve.
+
+*Events.* Of several books of an outcome that wait for the core it gets the latest. If it lags behind for
+longer than `vitals` allows, or this process stood still, that is a gap, and comes before what waited.
 
 The host is pinned: no redirects, no proxies from the environment, JSON only, bodies of bounded size. A
 request is sent again only if surely no byte of it left, and then as the same bytes.
@@ -35,6 +44,7 @@ import msgspec
 from yarl import URL
 
 from turbine_agent.exchange.turbine import outcome, session, wire
+from turbine_agent.exchange.turbine import vitals as pulse
 from turbine_agent.exchange.turbine.clock import SystemClock
 from turbine_agent.exchange.turbine.fills import Tracker
 from turbine_agent.exchange.turbine.outcome import (
@@ -60,6 +70,7 @@ from turbine_agent.exchange.turbine.signing import (
     SigningRefusedError,
     TokenMinter,
 )
+from turbine_agent.exchange.turbine.vitals import BEAT_S, VitalParams, Vitals
 from turbine_agent.model.carry import Carry
 from turbine_agent.model.commands import (
     AnyCommand,
@@ -88,6 +99,7 @@ from turbine_agent.model.events import (
     OrderCancelled,
     OrderRejected,
     PositionsRead,
+    SubmitUnknown,
     TimerFired,
 )
 from turbine_agent.model.ids import MarketId, OrderId
@@ -113,8 +125,8 @@ CREDENTIALS_REFUSED_MAX: Final = 2
 VANISHED_MAX: Final = 50
 """Orders read one by one after a list without them. More than an agent ever has open."""
 
-QUOTE_PATIENCE: Final = Nanos(250 * MILLISECOND)
-"""How long a new order may wait for the quota. Later it would quote a market that is gone."""
+ORDER_CONNECT_S: Final = 1.0
+"""How long an order may wait for a connection. One stands ready as a rule: books are read all the time."""
 
 LOOK_EVERY_S: Final = 1.0
 """How often fills are looked after while any is unexplained or unsettled."""
@@ -147,6 +159,7 @@ class ClientConfig(msgspec.Struct, frozen=True, kw_only=True):
     reads_per_second: int = 40
     read_burst: int = 80
     taker_fee_ppm: int = 0
+    vitals: VitalParams = VitalParams()
     session: SessionParams = SessionParams()
     rollover: RolloverParams = RolloverParams()
 
@@ -205,7 +218,13 @@ class TurbineClient:
             for asset, minutes in config.schedules
         ]
         self._is_fed = False
+        self._vitals = Vitals(config.vitals)
         self._events: asyncio.Queue[AnyEvent | BaseException] = asyncio.Queue()
+        self._held: AnyEvent | None = None
+        """An event that has to wait for the gap before it."""
+        self._is_lagging = False
+        self._newest: dict[tuple[MarketId, Outcome], BookSnapshot] = {}
+        """The latest book of each outcome that waits for the core."""
         self._tasks: dict[asyncio.Task[None], None] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._executions_lock = asyncio.Lock()
@@ -253,6 +272,8 @@ class TurbineClient:
             },
             cookie_jar=aiohttp.DummyCookieJar(),
         )
+        self._vitals.beat(asyncio.get_running_loop().time(), pulse.asleep_s())
+        self.spawn(self._beat())
         for stream in self._streams:
             stream.start()
         for watch in self.watches:
@@ -275,16 +296,37 @@ class TurbineClient:
 
     async def next_event(self) -> AnyEvent:
         """The next fact. Raises what went wrong in a task of this client."""
-        event = await self._events.get()
-        if isinstance(event, BaseException):
-            raise event
+        if self._held is not None:
+            event, self._held = self._held, None
+            return event
+        event = await self._next_queued()
+        lag = self.now() - event.ts
+        if self._events.empty():
+            self._is_lagging = False
+        elif lag > self._vitals.params.lag_ns and not self._is_lagging:
+            self._is_lagging = True
+            self._held = event
+            detail = f"the core is {lag // MILLISECOND} ms behind"
+            return GapDetected(ts=event.ts, market_id=None, detail=detail)
         return event
+
+    async def _next_queued(self) -> AnyEvent:
+        while True:
+            event = await self._events.get()
+            if isinstance(event, BaseException):
+                raise event
+            if not isinstance(event, BookSnapshot):
+                return event
+            key = (event.market_id, event.outcome)
+            if self._newest.get(key) is event:
+                del self._newest[key]
+                return event
 
     def execute(self, command: AnyCommand) -> None:
         """Take an intention; whatever comes of it will be an event."""
         match command:
             case PlaceOrder():
-                self.spawn(self._place(command))
+                self.spawn(self._place(command, self.now()))
             case CancelOrder():
                 self.spawn(self._cancel(command))
             case CancelAll(market_id=scope):
@@ -321,8 +363,11 @@ class TurbineClient:
 
     # -- orders --------------------------------------------------------------------------------------------
 
-    async def _place(self, command: PlaceOrder) -> None:
+    async def _place(self, command: PlaceOrder, asked_ts: Nanos) -> None:
         order_id = command.order_id
+        if self._vitals.unfit is not None:
+            self._reject(order_id, self._vitals.unfit)
+            return
         market = self._market(command.terms.market_id)
         settlement = market.settlement if market is not None else None
         if market is None or settlement is None:
@@ -337,17 +382,31 @@ class TurbineClient:
         if signed.order_id != order_id:
             self._reject(order_id, f"the core calls it {order_id}, its terms make {signed.order_id}")
             return
-        if not await self._has_quota(Urgency.QUOTE, QUOTE_PATIENCE):
+        if not await self._has_quota(Urgency.QUOTE, self._vitals.params.order_age_ns):
             self._reject(order_id, "the quota is used up")
+            return
+        stale = self._is_stale(command, asked_ts)
+        if stale is not None:
+            self._reject(order_id, stale)
             return
         body = wire.order_body(signed)
         self._step("order-signed")
         self.tracker.sent(order_id, command.terms, self.now())
-        verdict = await self._write("POST", constants.ORDERS, body)
-        if isinstance(verdict, SurelyNotSent):
-            verdict = await self._write("POST", constants.ORDERS, body)
+        verdict = await self._post_order(body)
+        if isinstance(verdict, SurelyNotSent) and self._is_stale(command, asked_ts) is None:
+            verdict = await self._post_order(body)
         self._step("order-answered")
         event = outcome.after_place(order_id, verdict, self.now())
+        if isinstance(event, SubmitUnknown) and self._is_stale(command, asked_ts) is None:
+            await self._list_open_orders(is_told=False)
+            if self.tracker.is_found(order_id):
+                self._emit(OrderAccepted(ts=self.now(), order_id=order_id))
+                return
+            if self._is_stale(command, asked_ts) is None and not self._writes.take(Urgency.QUOTE, self.now()):
+                again = await self._post_order(body)
+                if isinstance(outcome.after_place(order_id, again, self.now()), OrderAccepted):
+                    verdict = again  # Any other answer may be the first request's doing.
+            event = outcome.after_place(order_id, verdict, self.now())
         if isinstance(event, OrderRejected):
             self.tracker.refused(order_id)
         elif isinstance(verdict, Done) and isinstance(event, OrderAccepted):
@@ -360,6 +419,18 @@ class TurbineClient:
             self.tracker.doubted(order_id, self.now())
             self._look_wanted.set()
         self._emit(event)
+
+    def _is_stale(self, command: PlaceOrder, asked_ts: Nanos) -> str | None:
+        """Is the decision too old to be sent? It was made within the second that is in its nonce."""
+        now = self.now()
+        decided_ts = ((command.terms.nonce >> 32) + 1) * SECOND
+        age = now - min(asked_ts, decided_ts)
+        if age > self._vitals.params.order_age_ns:
+            return f"it was decided {age // MILLISECOND} ms ago"
+        return None
+
+    async def _post_order(self, body: bytes) -> Verdict:
+        return await self._write("POST", constants.ORDERS, body, connect_s=ORDER_CONNECT_S)
 
     def _reject(self, order_id: OrderId, why: str) -> None:
         self._emit(OrderRejected(ts=self.now(), order_id=order_id, reason=f"not sent: {why}"))
@@ -423,7 +494,10 @@ class TurbineClient:
         if wants.markets or wants.order_hashes:
             self._look_wanted.set()
 
-    async def _list_open_orders(self) -> tuple[wire.OrderRow, ...] | None:
+    async def _list_open_orders(self, *, is_told: bool = True) -> tuple[wire.OrderRow, ...] | None:
+        """Read the open orders. Untold, the core hears what became of orders, but not that there was a list:
+        two lists without an order of unknown fate let it quote again, and should not come at once.
+        """
         asked_ts = self.now()
         rows = await self._open_rows()
         if rows is None:
@@ -432,7 +506,10 @@ class TurbineClient:
         if vanished:
             await asyncio.gather(*(self._read_order(order_hash) for order_hash in vanished))
             await self._read_executions()
-        self._emit_all(self.tracker.on_open_orders(rows, asked_ts, self.now()))
+        *events, told = self.tracker.on_open_orders(rows, asked_ts, self.now())
+        self._emit_all(events)
+        if is_told:
+            self._emit(told)
         return rows
 
     async def _open_rows(self) -> tuple[wire.OrderRow, ...] | None:
@@ -440,10 +517,11 @@ class TurbineClient:
         return await self._read(target, wire.orders, is_private=True)
 
     async def _read_order(self, order_hash: OrderId) -> None:
+        asked_ts = self.now()
         target = wire.path(constants.ORDER, order_hash=order_hash)
         verdict = judge(await self._ask(target, is_private=True))
         if isinstance(verdict, SurelyRefused) and verdict.status == HTTPStatus.NOT_FOUND:
-            self.tracker.on_no_order(order_hash, self.now())
+            self._emit_all(self.tracker.on_no_order(order_hash, asked_ts, self.now()))
         elif isinstance(verdict, Done):
             try:
                 row = wire.order(verdict.body)
@@ -571,7 +649,7 @@ class TurbineClient:
         """The same as `execute`, and wait for its end. What came of it is among the facts."""
         match command:
             case PlaceOrder():
-                await self._place(command)
+                await self._place(command, self.now())
             case CancelOrder():
                 await self._cancel(command)
             case CancelAll(market_id=scope):
@@ -759,9 +837,16 @@ class TurbineClient:
             await asyncio.sleep(wait / SECOND)
         return True
 
-    async def _write(self, method: str, target: str, body: bytes | None = None) -> Verdict:
+    async def _write(
+        self, method: str, target: str, body: bytes | None = None, connect_s: float | None = None
+    ) -> Verdict:
         result = await self._request(
-            method, target, body=body, is_private=True, timeout_s=self.config.ack_timeout_s
+            method,
+            target,
+            body=body,
+            is_private=True,
+            timeout_s=self.config.ack_timeout_s,
+            connect_s=connect_s,
         )
         verdict = judge(result)
         if isinstance(verdict, SurelyRefused) and verdict.is_throttled:
@@ -814,9 +899,42 @@ class TurbineClient:
         body: bytes | None = None,
         is_private: bool = False,
         timeout_s: float | None = None,
+        connect_s: float | None = None,
         bytes_max: int = wire.BODY_BYTES_MAX,
     ) -> Result:
         """One request, one result. What goes wrong on the way is a result, too."""
+        asked_ts = self.now()
+        result = await self._send(
+            method,
+            target,
+            body=body,
+            is_private=is_private,
+            timeout_s=timeout_s or self.config.request_timeout_s,
+            connect_s=connect_s or self.config.connect_timeout_s,
+            bytes_max=bytes_max,
+        )
+        now = self.now()
+        details: list[str | None] = []
+        if not isinstance(result, NotSent) and bytes_max <= wire.BODY_BYTES_MAX:
+            details.append(self._vitals.round_trip(now - asked_ts))
+        if isinstance(result, Reply) and result.date_s is not None:
+            details.append(self._vitals.told_time(result.date_s, asked_ts, now))
+        for detail in details:
+            if detail is not None:
+                self._emit(GapDetected(ts=self.now(), market_id=None, detail=detail))
+        return result
+
+    async def _send(
+        self,
+        method: str,
+        target: str,
+        *,
+        body: bytes | None,
+        is_private: bool,
+        timeout_s: float,
+        connect_s: float,
+        bytes_max: int,
+    ) -> Result:
         headers = {"Content-Type": "application/json"} if body is not None else {}
         if is_private:
             if self._minter is None:
@@ -827,8 +945,15 @@ class TurbineClient:
         self.requests += 1
         url = URL(self.config.base_url.rstrip("/") + target, encoded=True)
         try:
-            async with asyncio.timeout(timeout_s or self.config.request_timeout_s):
-                request = self._http.request(method, url, data=body, headers=headers, allow_redirects=False)
+            async with asyncio.timeout(timeout_s):
+                request = self._http.request(
+                    method,
+                    url,
+                    data=body,
+                    headers=headers,
+                    allow_redirects=False,
+                    timeout=aiohttp.ClientTimeout(total=None, connect=connect_s),
+                )
                 async with request as response:
                     return await _read_reply(response, bytes_max)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
@@ -910,9 +1035,24 @@ class TurbineClient:
             self._emit(event)
 
     def _emit(self, event: AnyEvent) -> None:
+        still = self._vitals.stood_still(asyncio.get_running_loop().time(), pulse.asleep_s())
+        if still is not None:
+            self._events.put_nowait(GapDetected(ts=event.ts, market_id=None, detail=still))
+        if isinstance(event, BookSnapshot):
+            self._newest[event.market_id, event.outcome] = event
         if self._events.qsize() >= QUEUE_MAX:
             raise RuntimeError(f"{QUEUE_MAX} events wait for the core: it stands still")
         self._events.put_nowait(event)
+
+    async def _beat(self) -> None:
+        """Notice that this process stood still, even if nothing else happens."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(BEAT_S)
+            still = self._vitals.stood_still(loop.time(), pulse.asleep_s())
+            if still is not None:
+                self._emit(GapDetected(ts=self.now(), market_id=None, detail=still))
+            self._vitals.beat(loop.time(), pulse.asleep_s())
 
     def spawn(self, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
         """Start a task that belongs to this client; if it fails, so does `next_event`."""
@@ -1043,6 +1183,7 @@ async def _read_reply(response: aiohttp.ClientResponse, bytes_max: int) -> Resul
         content_type=response.headers.get("Content-Type", "").partition(";")[0].strip().lower(),
         body=b"".join(chunks),
         retry_after_s=outcome.retry_after(response.headers.get("Retry-After")),
+        date_s=outcome.date_s(response.headers.get("Date")),
     )
 
 

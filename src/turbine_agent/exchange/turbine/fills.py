@@ -28,6 +28,13 @@ the fee, and its settlement takes back what was not due.
 The same execution may be in several lists and come again in each reading: it is recognised by transaction and
 place in the batch, else by transaction and what was traded. A fill's id is made of the same, so it is stable.
 
+*Orders of unknown fate.* An order whose answer was lost is asked for by its hash, and looked for in each list
+of open orders; being found settles it. Not being found proves nothing as long as the request may still be on
+its way. But the exchange takes no order that has less than a minute to live, so from the moment at which only
+that is left of it (and our clocks may differ a little) it cannot arrive any more. It never arrived if after
+that moment a list of open orders is asked for and lacks it, and if the exchange does not know the hash when
+it has had the time that it takes to find one. Then, and not before, its capital is free again.
+
 *From one process to the next.* What an earlier process has booked is carried over: orders that may work are
 doubtful until their rows are read, fills that had not settled wait for their fate, and executions that were
 booked are known by the names of their fills. An estimate's name does not tell what it turned out to be: what
@@ -58,12 +65,14 @@ from turbine_agent.model.events import (
     OrderCancelled,
     OrderExpired,
     OrderFilled,
+    OrderRejected,
     SettlementUpdated,
 )
 from turbine_agent.model.ids import FillId, MarketId, OrderId
 from turbine_agent.model.markets import Outcome, Side
 from turbine_agent.model.orders import Moved, OpenOrder, OrderTerms, SettlementStatus
 from turbine_agent.model.units import MICROS, SECOND, Money, Nanos, Price, Qty, notional
+from turbine_agent.protocol.constants import MIN_ORDER_LIFE_S
 
 REMEMBERED_MAX: Final = 20_000
 """Finished orders whose hashes are still ours. A market leaves a few hundred."""
@@ -111,7 +120,9 @@ class OwnOrder:
         "has_taken",
         "is_acked",
         "is_lost",
+        "is_missing",
         "is_over",
+        "missed_ts",
         "order_id",
         "over_ts",
         "removed_ts",
@@ -138,6 +149,10 @@ class OwnOrder:
         """At our own request, which has been told: that is its end, however late it is asked about again."""
         self.removed_ts: Nanos | None = None
         """When a cancel was confirmed; the order's last count of fills is still to be read."""
+        self.missed_ts: Nanos | None = None
+        """When a list without it was asked for after it could still have arrived."""
+        self.is_missing = False
+        """It was never accepted as far as we know, and the exchange does not find it."""
         self.is_lost = False
         """Gone from the list, and the exchange does not know it: its fills are known from trades alone."""
         self.took: bool | None = None
@@ -151,6 +166,11 @@ class OwnOrder:
         """Since when more is filled than is explained."""
         self.has_taken = False
         """A fill of what it took on arrival was told: what follows was made, as far as anybody knows."""
+
+    @property
+    def too_late_ts(self) -> int:
+        """From here on the exchange would refuse it for the little time it has left."""
+        return self.terms.expires_ts - (MIN_ORDER_LIFE_S - CLOCK_SLACK_S) * SECOND
 
     @property
     def leaves_qty(self) -> int:
@@ -361,6 +381,7 @@ class Tracker:
         if order is None:
             return
         order.is_acked = True
+        order.is_missing = False
         order.took = placed.is_matched
         self._rename(order, placed.order_hash)
 
@@ -391,6 +412,11 @@ class Tracker:
             self._revive(order)
         order.removed_ts = None
         order.doubt_until = Nanos(ts + DOUBT)
+
+    def is_found(self, order_id: OrderId) -> bool:
+        """Has the exchange shown that it took the order?"""
+        order = self.orders.get(order_id) or self._finished.get(order_id)
+        return order is not None and order.is_acked
 
     def hash_of(self, order_id: OrderId) -> OrderId:
         """What the exchange calls an order."""
@@ -455,6 +481,7 @@ class Tracker:
             order = self._take_row(row, ts, events, asked_ts=asked_ts)
             if order is not None:
                 order.is_acked = True
+                order.is_missing = False
                 if order.removed_ts is not None and asked_ts > order.removed_ts:
                     order.removed_ts = None  # The cancel was confirmed and did not happen.
                     order.was_cancelled = False
@@ -470,6 +497,10 @@ class Tracker:
                     cum_qty=row.cum_qty,
                 )
             )
+        listed = {line.order_id for line in lines}
+        for order in self.orders.values():
+            if not order.is_acked and asked_ts > order.too_late_ts and order.order_id not in listed:
+                order.missed_ts = asked_ts
         events += self.explain(ts)
         events.append(OpenOrdersRead(ts=ts, asked_ts=asked_ts, orders=tuple(lines)))
         return events
@@ -489,6 +520,7 @@ class Tracker:
         if not order.is_over and not order.is_acked:
             events.append(OrderAccepted(ts=ts, order_id=order.order_id))
         order.is_acked = True
+        order.is_missing = False
         events += self.explain(ts)
         if order.removed_ts is not None:
             return events
@@ -502,12 +534,21 @@ class Tracker:
             events.append(OrderCancelled(ts=ts, order_id=order.order_id, reason=reason))
         return events
 
-    def on_no_order(self, exchange_hash: OrderId, ts: Nanos) -> None:
-        """The exchange does not know an order any longer: from here on, trades tell of its fills."""
+    def on_no_order(self, exchange_hash: OrderId, asked_ts: Nanos, ts: Nanos) -> list[AnyEvent]:
+        """The exchange does not know an order: not yet; or not any longer, and trades alone tell of its fills
+        from here on; or it never arrived.
+        """
         order = self._by_hash.get(exchange_hash)
-        if order is not None and order.doubt_until is not None and ts >= order.doubt_until:
+        if order is None or order.is_over:
+            return []
+        if order.doubt_until is not None and asked_ts >= order.doubt_until:
             order.doubt_until = None
             order.is_lost = order.is_acked
+            order.is_missing = not order.is_acked
+        if not order.is_missing or order.missed_ts is None or asked_ts < order.too_late_ts + DOUBT:
+            return []
+        self.refused(order.order_id)
+        return [OrderRejected(ts=ts, order_id=order.order_id, reason="it never arrived")]
 
     def on_pending(
         self, rows: tuple[wire.TransferRow, ...], ts: Nanos, asked_ts: Nanos | None = None
@@ -589,7 +630,12 @@ class Tracker:
             and ts - execution.seen_ts >= LOST_AFTER
         }
         return Wants(
-            order_hashes=tuple(o.exchange_hash for o in self.orders.values() if o.doubt_until is not None),
+            order_hashes=tuple(
+                order.exchange_hash
+                for order in self.orders.values()
+                if order.doubt_until is not None
+                or (order.is_missing and order.missed_ts is not None and ts >= order.too_late_ts + DOUBT)
+            ),
             markets=tuple(markets),
             transactions=tuple(lost),
         )

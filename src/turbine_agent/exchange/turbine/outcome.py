@@ -13,13 +13,15 @@
 
 Only two things are a refusal: a structured error of the exchange's with a status from 400 to 499, and
 429. A page of a proxy's, a redirect, a 5xx, a 200 with HTML in it: all are Unknown, because behind them
-the order may be working. A 409 on an order says that the exchange knows it already, so it is Unknown
-too. A 404 on a cancel says that the exchange did not find it, which filled, expired and misspelt orders
-have in common: it proves nothing.
+the order may be working. A 409 on an order, or a refusal that speaks of a nonce or a duplicate, says that
+the exchange knows it already, so it is Unknown too. A 404 on a cancel says that the exchange did not find it,
+which filled, expired and misspelt orders have in common: it proves nothing.
 """
 
 from __future__ import annotations
 
+from calendar import timegm
+from email.utils import parsedate
 from http import HTTPStatus
 from typing import Final, assert_never
 
@@ -50,6 +52,8 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Without parameters, lower case; empty if there was none."""
     body: bytes
     retry_after_s: int | None = None
+    date_s: int | None = None
+    """When it was answered by the exchange's clock, Unix seconds."""
 
 
 class NotSent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -127,6 +131,17 @@ def retry_after(header: str | None) -> int | None:
     return min(int(header.strip()[:9]), RETRY_AFTER_MAX_S)
 
 
+def date_s(header: str | None) -> int | None:
+    """The Unix second of a Date header; None for nonsense or nothing."""
+    parsed = None if header is None else parsedate(header)
+    if parsed is None:
+        return None
+    try:
+        return timegm(parsed)
+    except (ValueError, OverflowError):
+        return None
+
+
 def after_place(order_id: OrderId, verdict: Verdict, ts: Nanos) -> AnyEvent:
     """The one event that a placed order's answer becomes."""
     match verdict:
@@ -138,8 +153,10 @@ def after_place(order_id: OrderId, verdict: Verdict, ts: Nanos) -> AnyEvent:
             return OrderAccepted(ts=ts, order_id=order_id)
         case SurelyNotSent(detail=detail):
             return OrderRejected(ts=ts, order_id=order_id, reason=f"not sent: {detail}")
-        case SurelyRefused(status=HTTPStatus.CONFLICT, detail=detail):
-            return SubmitUnknown(ts=ts, order_id=order_id, detail=f"409: {detail}")
+        case SurelyRefused(status=status, detail=detail) if status == HTTPStatus.CONFLICT or _is_known(
+            detail
+        ):
+            return SubmitUnknown(ts=ts, order_id=order_id, detail=f"{status}: {detail}")
         case SurelyRefused(status=status, detail=detail):
             return OrderRejected(ts=ts, order_id=order_id, reason=f"{status}: {detail}")
         case Unknown(detail=detail):
@@ -165,6 +182,13 @@ def after_cancel(order_id: OrderId, verdict: Verdict, ts: Nanos) -> AnyEvent:
             return CancelUnknown(ts=ts, order_id=order_id, detail=detail)
         case _:
             assert_never(verdict)
+
+
+def _is_known(refusal: str) -> bool:
+    """Does a refusal say that the order came before? No answer's wording is documented: it is better to ask
+    once too often.
+    """
+    return any(word in refusal.lower() for word in ("nonce", "duplicate", "already"))
 
 
 def _judge_reply(reply: Reply) -> Verdict:

@@ -16,6 +16,10 @@ two ways to have books, and REST watches over both:
             books are then read by REST, one question at a time each, and the answers are the truth.
   filtered  the session was made for one outcome and subscribes to that one alone. A frame is the book.
 
+A subscription that brings no book may be deaf from the start. What REST reads is told only when the stream
+has shown a book of the market; if it does not within `ack_ns` although there is something to show, the
+connection is made anew. (An empty book may not be worth a frame.)
+
 Every book is read by REST at least every `reread_ns`. If such a reading differs from what we have, and the
 stream does not mention the market within `grace_ns`, then the stream is deaf: that is a gap, and the
 connection is made anew. Our own orders are left out of every book, before it is compared or told.
@@ -168,13 +172,15 @@ class _BookState:
 class _MarketState:
     """A market that is followed."""
 
-    __slots__ = ("acked", "books", "frames", "sent_ts")
+    __slots__ = ("acked", "books", "frames", "owed_ts", "sent_ts")
 
     def __init__(self, outcomes: Iterable[Outcome], now: Nanos) -> None:
         self.books = {outcome: _BookState() for outcome in outcomes}
         self.sent_ts = now
         self.acked = False
         self.frames = 0
+        self.owed_ts: Nanos | None = None
+        """Since when REST shows a book and the stream has not."""
 
 
 class Session:
@@ -219,6 +225,8 @@ class Session:
         for market in self._markets.values():
             if not market.acked:
                 times.append(market.sent_ts + params.ack_ns)
+            if market.owed_ts is not None:
+                times.append(max(market.sent_ts + params.ack_ns, market.owed_ts + params.grace_ns))
             for book in market.books.values():
                 if book.suspect_ts is not None:
                     times.append(book.suspect_ts + params.grace_ns)
@@ -377,8 +385,12 @@ class Session:
             self._pinged_ts = now
             self._do(Ping())
         for market_id, market in self._markets.items():
-            if not market.acked and now >= market.sent_ts + params.ack_ns:
+            is_late = now >= market.sent_ts + params.ack_ns
+            if is_late and not market.acked:
                 self._drop(now, f"the subscription to {market_id} is not confirmed")
+                return
+            if is_late and market.owed_ts is not None and now >= market.owed_ts + params.grace_ns:
+                self._gap(now, market_id, f"the subscription to {market_id} brings no book")
                 return
             for outcome, book in market.books.items():
                 if book.suspect_ts is not None and now >= book.suspect_ts + params.grace_ns:
@@ -416,6 +428,7 @@ class Session:
             return
         market.acked = True
         market.frames += 1
+        market.owed_ts = None
         for outcome, book in market.books.items():
             book.suspect_ts = None
             if self._outcome is None:
@@ -468,6 +481,10 @@ class Session:
         book.levels = levels
         book.levels_frames = frames
         bids, asks = levels
+        market = self._markets[market_id]
+        if not market.frames and (bids or asks):
+            market.owed_ts = market.owed_ts or now
+            return
         self._tell(BookSnapshot(ts=now, market_id=market_id, outcome=outcome, bids=bids, asks=asks))
 
     def _on_garbled(self, now: Nanos, error: wire.DecodeError) -> None:

@@ -6,7 +6,14 @@ import msgspec
 import pytest
 
 from turbine_agent.exchange.turbine import wire
-from turbine_agent.exchange.turbine.fills import DOUBT, FOREIGN_AFTER, GRACE, LOST_AFTER, Tracker
+from turbine_agent.exchange.turbine.fills import (
+    CLOCK_SLACK_S,
+    DOUBT,
+    FOREIGN_AFTER,
+    GRACE,
+    LOST_AFTER,
+    Tracker,
+)
 from turbine_agent.exchange.turbine.wire import OrderRow, OrderStatus, Placed, TradeRow, TransferRow, TxStatus
 from turbine_agent.model.events import (
     AnyEvent,
@@ -18,6 +25,7 @@ from turbine_agent.model.events import (
     OrderCancelled,
     OrderExpired,
     OrderFilled,
+    OrderRejected,
     SettlementUpdated,
 )
 from turbine_agent.model.ids import MarketId, OrderId
@@ -149,6 +157,9 @@ class Talk:
 
     def failed(self, *rows: TransferRow) -> list[AnyEvent]:
         return self.tracker.on_failed(rows, self.now)
+
+    def not_found(self, order_id: OrderId) -> list[AnyEvent]:
+        return self.tracker.on_no_order(order_id, self.now, self.now)
 
     def traded(self, *rows: TradeRow) -> list[AnyEvent]:
         return self.tracker.on_trades(MARKET, rows, self.now)
@@ -578,21 +589,100 @@ def test_an_order_whose_answer_was_lost_is_accepted_when_its_row_is_found() -> N
     talk = Talk()
     order_id = talk.place(1, accepted=False)
     talk.tracker.doubted(order_id, talk.now)
-    talk.tracker.on_no_order(order_id, talk.now)
+    talk.tracker.on_no_order(order_id, talk.now, talk.now)
     assert talk.tracker.wants(talk.now).order_hashes == (order_id,), "just placed, not found is no news"
     told = talk.tracker.on_order(talk.row(order_id), talk.now)
     assert told == [OrderAccepted(ts=talk.now, order_id=order_id)]
     assert talk.tracker.wants(talk.now).order_hashes == ()
 
 
-def test_an_order_that_never_arrived_is_not_asked_for_for_ever() -> None:
-    talk = Talk()
+def missing(talk: Talk) -> OrderId:
+    """An order whose answer was lost, and which the exchange does not find. It lives for 90 s."""
     order_id = talk.place(1, accepted=False)
     talk.tracker.doubted(order_id, talk.now)
     talk.after(DOUBT)
-    talk.tracker.on_no_order(order_id, talk.now)
+    assert talk.not_found(order_id) == []
+    return order_id
+
+
+ARRIVES_S = 90 - 60 + CLOCK_SLACK_S
+"""So long after it was sent an order that lives for 90 s may still be taken."""
+
+
+def test_an_order_that_is_not_found_is_not_asked_for_until_that_would_prove_something() -> None:
+    talk = Talk()
+    order_id = missing(talk)
     assert talk.tracker.wants(talk.now).order_hashes == ()
     assert not talk.tracker.orders[order_id].is_lost
+    talk.after(ARRIVES_S * SECOND)
+    assert talk.tracker.wants(talk.now).order_hashes == (), "no list yet"
+    talk.listed()
+    assert talk.tracker.wants(talk.now).order_hashes == (order_id,)
+
+
+def test_an_order_never_arrived_if_list_and_hash_say_so_when_it_could_not_arrive_any_more() -> None:
+    talk = Talk()
+    order_id = missing(talk)
+    talk.after(ARRIVES_S * SECOND)
+    talk.listed()
+    (told,) = talk.not_found(order_id)
+    assert told == OrderRejected(ts=talk.now, order_id=order_id, reason="it never arrived")
+    assert talk.tracker.orders == {}
+    assert talk.tracker.is_own(order_id)
+
+
+def test_neither_list_nor_hash_alone_prove_that_an_order_never_arrived() -> None:
+    talk = Talk()
+    order_id = missing(talk)
+    talk.after(ARRIVES_S * SECOND)
+    assert talk.not_found(order_id) == []
+    other = Talk()
+    order_id = missing(other)
+    other.after(ARRIVES_S * SECOND).listed()
+    assert order_id in other.tracker.orders
+
+
+def test_a_list_asked_for_while_an_order_could_still_arrive_proves_nothing() -> None:
+    talk = Talk()
+    order_id = missing(talk)
+    talk.after((ARRIVES_S - 5) * SECOND)  # DOUBT is over already, so this is one second too early.
+    talk.listed()
+    talk.after(20 * SECOND)
+    assert talk.not_found(order_id) == []
+
+
+def test_a_hash_asked_for_too_soon_after_an_order_could_have_arrived_proves_nothing() -> None:
+    talk = Talk()
+    order_id = missing(talk)
+    talk.after((ARRIVES_S - 4) * SECOND + 1)
+    talk.listed()
+    assert talk.not_found(order_id) == [], (
+        "it may have arrived a moment ago, and is not found by its hash yet"
+    )
+    assert talk.after(DOUBT).not_found(order_id) != []
+
+
+def test_an_order_that_arrives_late_is_ours_and_was_never_dead() -> None:
+    talk = Talk()
+    order_id = missing(talk)
+    talk.after(25 * SECOND)
+    (read,) = talk.tracker.on_open_orders((talk.row(order_id),), talk.now, talk.now)
+    assert isinstance(read, OpenOrdersRead)
+    assert [line.order_id for line in read.orders] == [order_id]
+    talk.after(60 * SECOND)
+    assert talk.listed() == []
+    assert talk.not_found(order_id) == []
+    assert order_id in talk.tracker.orders
+
+
+def test_an_order_that_arrived_late_and_was_filled_before_any_list_showed_it_is_filled() -> None:
+    talk = Talk()
+    order_id = missing(talk)
+    talk.after(ARRIVES_S * SECOND)
+    talk.listed()
+    talk.pending(talk.transfer("0xt1", 10))
+    told = talk.tracker.on_order(talk.row(order_id, 10, OrderStatus.FILLED), talk.now)
+    assert fill(told).qty == 10
 
 
 def forgotten(talk: Talk, order_id: OrderId) -> None:
@@ -600,7 +690,7 @@ def forgotten(talk: Talk, order_id: OrderId) -> None:
     talk.after(SECOND)
     talk.tracker.vanished((), talk.now)
     talk.after(DOUBT)
-    talk.tracker.on_no_order(order_id, talk.now)
+    talk.tracker.on_no_order(order_id, talk.now, talk.now)
     assert talk.tracker.orders[order_id].is_lost
 
 

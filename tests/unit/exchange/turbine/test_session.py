@@ -132,6 +132,9 @@ class Talk:
         self.up()
         self.session.subscribe(self.now, MARKET)
         self.frame(json.dumps({"type": "subscribe", "marketId": MARKET, "data": {}}))
+        self.frame(book_frame())
+        self.answer()
+        self.after(0.1)
         self.answer()
         self.events()
         self.take(Send)
@@ -376,6 +379,47 @@ def test_a_quiet_book_is_read_again_on_a_schedule() -> None:
         talk.alive(5.5)
         assert len(talk.answer()) == 2
     assert sum(isinstance(event, BookSnapshot) for event in talk.events()) == 8
+
+
+def test_what_rest_reads_is_not_told_before_the_stream_has_shown_a_book() -> None:
+    talk = Talk().up()
+    talk.session.subscribe(talk.now, MARKET)
+    talk.frame(json.dumps({"type": "subscribe", "marketId": MARKET, "data": {}}))
+    talk.answer(yes=read([(400_000, 3, THEIRS)]))
+    assert [book.outcome for book in talk.books()] == [Outcome.NO], "an empty book may not be worth a frame"
+    talk.frame(book_frame([(400_000, 3, THEIRS)]))
+    talk.after(0.1)
+    talk.answer(yes=read([(400_000, 3, THEIRS)]))
+    assert [book.outcome for book in talk.books()] == [Outcome.YES, Outcome.NO]
+    talk.alive(10)
+    assert talk.session.link is Link.UP
+
+
+def test_a_subscription_that_brings_no_book_is_made_anew() -> None:
+    talk = Talk().up()
+    talk.session.subscribe(talk.now, MARKET)
+    talk.frame(json.dumps({"type": "subscribe", "marketId": MARKET, "data": {}}))
+    talk.answer(yes=read([(400_000, 3, THEIRS)]))
+    talk.alive(4.5)
+    assert talk.session.link is Link.UP
+    talk.alive(0.5)
+    gap, lost = (event for event in talk.events() if isinstance(event, (GapDetected, FeedLost)))
+    assert "brings no book" in gap.detail
+    assert isinstance(lost, FeedLost)
+
+
+def test_the_first_order_in_a_quiet_book_may_be_read_a_moment_before_its_frame_comes() -> None:
+    talk = Talk().up()
+    talk.session.subscribe(talk.now, MARKET)
+    talk.frame(json.dumps({"type": "subscribe", "marketId": MARKET, "data": {}}))
+    talk.answer()
+    talk.alive(10)
+    talk.answer(yes=read([(400_000, 3, THEIRS)]))
+    talk.alive(0.5)
+    assert talk.session.link is Link.UP
+    talk.frame(book_frame([(400_000, 3, THEIRS)]))
+    talk.alive(5)
+    assert talk.session.link is Link.UP
 
 
 def test_a_change_that_the_stream_does_not_mention_is_a_gap() -> None:
