@@ -445,6 +445,7 @@ def test_a_private_key_in_the_wrong_place_is_not_repeated(config: Path) -> None:
         (["markets.series=BTC/15 ETH/60 BTC/15=2"], "markets.series"),
         (["risk.soft_drawdown_limit=75"], "risk.soft_drawdown_limit"),
         (["risk.pull_s=91"], "risk.pull_s"),
+        (["exchange.taker_fee=0.011"], "exchange.taker_fee"),
         (["risk.order_ttl_s=79"], "risk.order_ttl_s"),
         (["loop.tick_interval_ms=5001"], "loop.tick_interval_ms"),
     ],

@@ -355,6 +355,7 @@ def test_what_was_read_is_in_no_environment_any_more(path: Path) -> None:
         "TURBINE_API_PRIVATE_KEY": API_SECRET,
         "TURBINE_KEYSTORE_PASSWORD": CANARY,
     }
+    keys |= {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
     subprocess.run([sys.executable, "-c", code, str(shown)], env=environ(path, **keys, LAST="1"), check=True)
     seen = shown.read_text()
     assert "LAST=1" in seen

@@ -194,6 +194,7 @@ def test_nobody_else_may_read_the_file_and_it_is_cut_into_pieces(path: Path) -> 
     path.write_text("")
     path.chmod(0o644)
     opened(path, rotation_max_bytes=10_000, rotation_backup_count=2)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
     for number in range(600):
         logs.get("x").info("a line of some length for the file", number=number)
     files = sorted(path.parent.iterdir())
