@@ -1039,10 +1039,37 @@ BUGS = (
     Bug(
         "what-is-undone-leaves-its-cost",
         "runtime/pnl.py",
-        "            self._net = self._basis = self._traded = 0\n            for fill in self._fills.values():\n"
-        "                self._trade(fill)\n",
-        "            self._traded = 0\n",
+        "        self._net = self._basis = self._traded = 0\n        joined",
+        "        self._net = self._traded = 0\n        joined",
         "tests/property/test_pnl.py",
+    ),
+    Bug(
+        "a-correction-changes-no-cost",
+        "runtime/pnl.py",
+        "            self._fills[key].correct(moved)\n",
+        "            self._fills[key].fee = moved.fee\n",
+        "tests/property/test_pnl.py",
+    ),
+    Bug(
+        "carried-fills-are-not-taken-up",
+        "runtime/pnl.py",
+        "                    book.add(key, fill, is_measured=False)\n                    if told.status",
+        "                    book._statuses[key] = None\n                    if told.status",
+        "tests/unit/runtime/test_pnl.py",
+    ),
+    Bug(
+        "a-restored-desk-forgets-what-had-not-settled",
+        "runtime/paper.py",
+        "                    if fill.status is None:\n",
+        "                    if fill.status is not None:\n",
+        "tests/scenario/test_paper_restart.py",
+    ),
+    Bug(
+        "a-restored-desk-answers-at-the-beginning-of-time",
+        "runtime/paper.py",
+        "        if self._has_begun:\n            self._distance.ask(command)",
+        "        if command:\n            self._distance.ask(command)",
+        "tests/scenario/test_paper_restart.py",
     ),
     Bug(
         "finished-accounts-are-kept-for-ever",
