@@ -766,7 +766,8 @@ def test_orders_that_somebody_else_keeps_cancelling_latch() -> None:
             talk.hear(OrderCancelled(ts=talk.ts, order_id=bid, reason=CancelReason.UNKNOWN))
             talk.ignore()
             assert (talk.state() == "latched") is (number == UNASKED_MAX)
-            talk.tick(2)
+            talk.tick(1)
+            talk.ignore()
             talk.hear(snapshot(talk.ts))
             talk.ignore()
         assert Halt.FOREIGN_ORDER in talk.agent.halts
