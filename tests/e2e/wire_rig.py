@@ -278,8 +278,9 @@ class Crowd:
     sells, then somebody buys, at our quote or not at all.
     """
 
-    def __init__(self, server: ExchangeServer, *, trades: bool) -> None:
+    def __init__(self, server: ExchangeServer, *, trades: bool, every_ns: int = SECOND // 2) -> None:
         self.trades = trades
+        self._every_ns = every_ns
         self._server = server
         self._number = 0
         self._market: MarketEntry | None = None
@@ -288,7 +289,7 @@ class Crowd:
         server.scheduler.after(SECOND, self._tick)
 
     def _tick(self) -> None:
-        self._server.scheduler.after(SECOND // 2, self._tick)
+        self._server.scheduler.after(self._every_ns, self._tick)
         entry = self._server.exchange.by_asset["BTC"][-1]
         if entry.exchange is None or entry.is_closed:
             return

@@ -10,6 +10,7 @@ from tests.kit import MARKET, NEXT_MARKET, Bench, params, snapshot
 from tests.scenario.playbook import CASH, Talk
 
 from turbine_agent.core.orders import OrderState
+from turbine_agent.core.state import UNASKED_MAX
 from turbine_agent.model.events import (
     BalanceRead,
     BookDelta,
@@ -752,3 +753,49 @@ def test_a_market_resolved_the_other_way_is_valued_anew_and_never_twice() -> Non
         assert MARKET.market_id not in talk.agent.store.markets  # Nothing is left to claim.
         talk.tick()
         talk.ignore()
+
+
+# -- somebody else -----------------------------------------------------------------------------------------
+
+
+def test_orders_that_somebody_else_keeps_cancelling_latch() -> None:
+    with Talk() as talk:
+        talk.quote()
+        for number in range(1, UNASKED_MAX + 1):
+            bid = talk.living()[0]
+            talk.hear(OrderCancelled(ts=talk.ts, order_id=bid, reason=CancelReason.UNKNOWN))
+            talk.ignore()
+            assert (talk.state() == "latched") is (number == UNASKED_MAX)
+            talk.tick(1)
+            talk.ignore()
+            talk.hear(snapshot(talk.ts))
+            talk.ignore()
+        assert Halt.FOREIGN_ORDER in talk.agent.halts
+
+
+def test_an_exchange_that_clears_its_books_is_not_somebody_else() -> None:
+    with Talk() as talk:
+        bid, ask = talk.quote()
+        for order_id in (bid, ask, bid, ask):
+            talk.hear(OrderCancelled(ts=talk.ts, order_id=order_id, reason=CancelReason.UNKNOWN))
+            talk.ignore()
+        assert talk.state() == "quoting"
+
+
+def test_orders_that_appear_long_after_a_start_are_nobodys_leftovers() -> None:
+    for after_s, state in ((30, "halted"), (61, "latched")):
+        with Talk() as talk:
+            talk.start()
+            talk.ts = Nanos(talk.ts + after_s * SECOND)
+            line = OpenOrder(
+                order_id=OrderId("0x" + "ee" * 32),
+                market_id=MARKET.market_id,
+                outcome=Outcome.YES,
+                side=Side.BUY,
+                price=Price(400_000),
+                qty=Qty(1_000_000),
+                cum_qty=Qty(0),
+            )
+            talk.hear(OpenOrdersRead(ts=talk.ts, asked_ts=talk.ts, orders=(line,)))
+            talk.ignore()
+            assert talk.state() == state

@@ -25,6 +25,7 @@ from turbine_agent.model.events import (
     BalanceRead,
     BookDelta,
     BookSnapshot,
+    CancelReason,
     CancelUnknown,
     Claimed,
     FeedConnected,
@@ -59,6 +60,16 @@ from turbine_agent.model.units import MICROS, QTY_MAX, SECOND, Money, Nanos, Pri
 EXPIRY_MARGIN: Final = 5 * SECOND
 """How long past its expiry an unreported order is still taken for living: the exchange's clock is not ours,
 and its sweep and the report take time."""
+
+LEFTOVER_GRACE: Final = 60 * SECOND
+"""How long after the first list of open orders one that nobody knows may still be from before this start: a
+request of an earlier process may have been on its way for so long."""
+
+UNASKED_MAX: Final = 6
+"""Cancels that nobody asked for, within `UNASKED_WINDOW`, that mean that somebody else has our key. When an
+exchange clears its books it takes all orders once, and those are fewer."""
+
+UNASKED_WINDOW: Final = 60 * SECOND
 
 RETIRED_CARRIED_MAX: Final = 100
 """Finished markets that a next process is told of: a day of one series."""
@@ -169,6 +180,10 @@ class StateStore:
         """When the question of the latest list of open orders was asked."""
         self.open_orders_listed = 0
         """How many orders that list had."""
+        self._first_list_ts: Nanos | None = None
+        """When the first list of open orders was read."""
+        self._unasked: list[Nanos] = []
+        """When orders of ours were cancelled that nobody had asked for, the latest ones."""
         self.positions_ok_ts = Nanos(0)
         self.balance_ok_ts = Nanos(0)
         """When the question was asked whose answer last agreed with the ledger."""
@@ -218,8 +233,8 @@ class StateStore:
                 self._report(order_id, Report.ACCEPTED)
             case OrderRejected(order_id=order_id):
                 self._on_rejected(order_id)
-            case OrderCancelled(order_id=order_id):
-                self._report(order_id, Report.CANCELLED)
+            case OrderCancelled():
+                self._on_cancelled(event)
             case OrderExpired(order_id=order_id):
                 self._report(order_id, Report.EXPIRED)
             case OrderFilled():
@@ -479,6 +494,20 @@ class StateStore:
             direction = yes_direction(order.terms.outcome, order.terms.side)
             self.markets[order.terms.market_id].reject_ts[direction] = self.now
 
+    def _on_cancelled(self, event: OrderCancelled) -> None:
+        order = self.orders.get(event.order_id)
+        was_living = order is not None and order.is_living
+        self._report(event.order_id, Report.CANCELLED)
+        if order is None or not was_living or order.cancel_asked_ts is not None:
+            return
+        state = self.markets[order.terms.market_id]
+        if event.reason is not CancelReason.UNKNOWN or self.now >= state.market.close_ts:
+            return  # It gave way to a newer one, or its market has ended.
+        self._unasked = [ts for ts in self._unasked if ts > self.now - UNASKED_WINDOW] + [self.now]
+        if len(self._unasked) >= UNASKED_MAX:
+            self._find(Halt.FOREIGN_ORDER, f"{len(self._unasked)} orders were cancelled, and not by us")
+            self._unasked = []
+
     def _on_fill(self, event: OrderFilled) -> None:
         order = self.orders.get(event.order_id)
         if order is None:
@@ -515,10 +544,13 @@ class StateStore:
 
     def _on_open_orders(self, event: OpenOrdersRead) -> None:
         listed = set()
+        if self._first_list_ts is None:
+            self._first_list_ts = self.now
+        is_start = not self.order_count and self.now - self._first_list_ts < LEFTOVER_GRACE
         for line in event.orders:
             listed.add(line.order_id)
             order = self.orders.get(line.order_id)
-            if order is None and not self.order_count:
+            if order is None and is_start:
                 self._find(Halt.LEFTOVER_ORDERS, f"order {line.order_id} in {line.market_id} is from before")
                 continue
             if order is None:
