@@ -331,6 +331,7 @@ def test_the_spike_bot_stands_on_the_adapter_and_its_vocabulary_alone() -> None:
         "model.",
         "protocol.",
         "runtime.config",
+        "runtime.settings",
         "runtime.connection",
         "runtime.credentials",
     )

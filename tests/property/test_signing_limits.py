@@ -69,7 +69,7 @@ def near(*values: int, by: int = 1) -> st.SearchStrategy[int]:
 
 
 steps = st.one_of(st.integers(0, 5 * SECOND), near(60 * SECOND), st.just(0), st.just(20 * SECOND))
-small = st.builds(
+small: st.SearchStrategy[dict[str, Any]] = st.builds(
     dict,
     market_id=st.sampled_from([*MARKETS, MarketId("0x02"), MarketId("0x02")]),
     outcome=st.sampled_from(Outcome),
@@ -80,7 +80,7 @@ small = st.builds(
 )
 """Most of these are signed, so that the minute fills up."""
 
-odd = st.builds(
+odd: st.SearchStrategy[dict[str, Any]] = st.builds(
     dict,
     market_id=st.sampled_from([*MARKETS, MarketId("0x03")]),
     outcome=st.sampled_from(Outcome),
