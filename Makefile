@@ -12,7 +12,7 @@ CANDIDATES := python3.11 python3.12 python3.13 python3
 FITS := import sys; sys.exit(sys.version_info < (3, 11))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev sim test lint check planted differential kill-spike fix lock clean
+.PHONY: kill overnight help setup setup-dev sim test lint check planted differential kill-spike fix lock clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +41,12 @@ planted: setup-dev ## Plant realistic bugs, one at a time, and see each of them 
 
 differential: setup-dev ## Hold the spike bot against the engine: a million pictures, every recording (minutes)
 	@$(BIN)/python -m tests.differential
+
+kill: setup-dev ## Kill the agent 500 times at labelled places and compare it with the exchange (most of an hour)
+	@$(BIN)/python -m tests.e2e.kill --kills 500
+
+overnight: setup-dev ## A hundred markets unattended in bad weather, in virtual time (half an hour)
+	@$(BIN)/python -m tests.e2e.overnight --markets 100
 
 kill-spike: setup-dev ## Kill the spike bot 100 times at random and look for orphans (minutes)
 	@$(BIN)/python -m tests.e2e.spike_process 100

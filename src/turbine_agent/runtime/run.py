@@ -326,8 +326,11 @@ async def run_agent(
     addresses: AlertAddresses,
     environ: Mapping[str, str],
     step: Step,
+    is_guarded: bool = True,
 ) -> Ended:
     """Run from an empty process to the farewell. `keys` are None on paper, and nothing can be signed then.
+
+    Without `is_guarded` nobody cancels for a process that dies: only where the clock is not the wall's.
 
     Raises LeaseHeldError, LatchError, JournalError, AlertError and ControlError for what is in the way at the
     start. Later nothing is raised: see `Ended.error`.
@@ -361,7 +364,7 @@ async def run_agent(
                 redact=redact,
             )
         )
-        await _preflight(plan, keys, environ, log, alerts)
+        await _preflight(plan, keys, environ, log, alerts, clock)
         if lease.taken_over is not None:
             text = f"an earlier run ended without a farewell: {lease.taken_over}"
             alerts.tell(Severity.WARNING, AlertCode.LEASE_TAKEN_OVER, text)
@@ -373,7 +376,7 @@ async def run_agent(
             signer,
             None if keys is None else keys.minter,
             clock=clock,
-            wall_s=lambda: int(time.time()),
+            wall_s=None if plan.speed == 1 else lambda: int(time.time()),
             on_alert=alerts.on_command,
             step=step,
         )
@@ -382,7 +385,9 @@ async def run_agent(
         venue = _paper_venue(client, settings, carry) if keys is None else client
         supervisor = Supervisor(agent, client, plan)
         await stack.enter_async_context(ControlServer(plan.folder.control_socket, supervisor))
-        guard = None if keys is None else await _start_guard(plan, keys, lease.epoch, addresses, environ)
+        guard = None
+        if keys is not None and is_guarded:
+            guard = await _start_guard(plan, keys, lease.epoch, addresses, environ)
         if guard is not None:
             stack.callback(guard.end, 0.0)
         keeper = PnlKeeper(
@@ -420,7 +425,7 @@ async def run_agent(
                 log.critical("the run failed", error=described(error))
                 code = AlertCode.JOURNAL_FAILED if isinstance(error, JournalError) else AlertCode.CRASHED
                 alerts.tell(Severity.CRITICAL, code, described(error))
-                outcome = None if keys is None else await _cancel_everything(plan, keys)
+                outcome = None if keys is None else await _cancel_everything(plan, keys, clock)
                 if outcome is not None:
                     log.critical("cancelled without the agent", outcome=str(outcome))
                 ended = Ended(ending=None, error=error, cancelled=outcome)
@@ -460,7 +465,12 @@ class PreflightError(Exception):
 
 
 async def _preflight(
-    plan: Plan, keys: Keys | None, environ: Mapping[str, str], log: Logger, alerts: Alerts
+    plan: Plan,
+    keys: Keys | None,
+    environ: Mapping[str, str],
+    log: Logger,
+    alerts: Alerts,
+    clock: Callable[[], Nanos],
 ) -> None:
     """Ask the exchange what the doctor asks it. Raises PreflightError for what fails."""
     scene = Scene(
@@ -471,7 +481,7 @@ async def _preflight(
         wallet=None if keys is None else keys.signer.naming.trader,
         mode=plan.mode,
     )
-    async with SocketVenue(_address(plan)) as exchange:
+    async with SocketVenue(_address(plan), clock=_token_clock(plan, clock)) as exchange:
         findings = await examine_exchange(
             scene, exchange, None if keys is None else keys.credentials, scene.wallet
         )
@@ -569,9 +579,14 @@ def _address(plan: Plan) -> Address:
     )
 
 
-async def _cancel_everything(plan: Plan, keys: Keys) -> Outcome:
+def _token_clock(plan: Plan, clock: Callable[[], Nanos]) -> Callable[[], Nanos] | None:
+    """What bearer tokens are dated by: our clock, unless that is a fast one. None: the wall's."""
+    return clock if plan.speed == 1 else None
+
+
+async def _cancel_everything(plan: Plan, keys: Keys, clock: Callable[[], Nanos]) -> Outcome:
     """Without the agent and without the adapter: both may be what failed."""
-    async with SocketVenue(_address(plan)) as exchange:
+    async with SocketVenue(_address(plan), clock=_token_clock(plan, clock)) as exchange:
         return await cancel_everything(exchange, keys.signer.naming.trader, keys.minter, EMERGENCY_S)
 
 
