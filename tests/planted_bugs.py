@@ -1388,6 +1388,70 @@ BUGS = (
         "            if before is not None:",
         "tests/unit/exchange/turbine/test_picture.py",
     ),
+    # -- the journal -------------------------------------------------------------------------------------
+    Bug(
+        "a-flush-that-is-not-synced",
+        "journal/opening.py",
+        'connection.pragma("synchronous", "extra")',
+        'connection.pragma("synchronous", "normal")',
+        "tests/property/test_journal.py",
+    ),
+    Bug(
+        "damage-in-the-log-taken-for-a-crash",
+        "journal/wal.py",
+        "if not (commit.is_current and commit.is_commit and follower.is_current and wal.continues(index + 1)):",
+        "if not (commit.is_current and commit.is_commit and index + 1 == len(frames)):",
+        "tests/unit/journal/test_wal.py",
+    ),
+    Bug(
+        "an-end-that-was-cut-off-is-not-missed",
+        "journal/reader.py",
+        "return max(self.tip().seq, found or 0)",
+        "return found or 0",
+        "tests/unit/journal/test_writer.py",
+    ),
+    Bug(
+        "a-journal-that-goes-on-after-a-failed-write",
+        "journal/writer.py",
+        "            self._failed = failure\n",
+        "",
+        "tests/unit/journal/test_writer.py",
+    ),
+    Bug(
+        "two-writers",
+        "journal/lock.py",
+        "while not _is_taken(self._file, fcntl.LOCK_EX):",
+        "while not _is_taken(self._file, fcntl.LOCK_SH):",
+        "tests/unit/journal/test_writer.py",
+    ),
+    Bug(
+        "a-checkpoint-that-fits-any-history",
+        "journal/records.py",
+        'return blake2b(b"%b%d|%d|%b" % (chain, run, seq, body)',
+        'return blake2b(b"%d|%d|%b" % (run, seq, body)',
+        "tests/unit/journal/test_records.py",
+    ),
+    Bug(
+        "a-fill-that-was-told-twice-counts-twice",
+        "journal/schema.py",
+        "SELECT DISTINCT body ->> '$.fill_id' AS fill_id,",
+        "SELECT body ->> '$.fill_id' AS fill_id,",
+        "tests/unit/journal/test_schema.py",
+    ),
+    Bug(
+        "a-negative-text-is-a-formula",
+        "journal/export.py",
+        'FORMULA_STARTS = ("=", "+", "-", "@",',
+        'FORMULA_STARTS = ("=", "+", "@",',
+        "tests/unit/journal/test_export.py",
+    ),
+    Bug(
+        "a-replay-that-overlooks-missing-commands",
+        "runtime/replay.py",
+        "            if record is None and is_last:\n",
+        "            if record is None:\n",
+        "tests/unit/runtime/test_replay.py",
+    ),
 )
 
 

@@ -1,8 +1,8 @@
 """One writer: a lock on a file beside the journal, which the system lets go when its holder ends, however.
 
 SQLite's own lock would not do: it is free for an instant between two transactions. The lock file stays when
-its holder is gone; only the lock on it means something. It is advisory and local: a folder that two machines
-share is no place for a journal.
+its holder is gone; only the lock on it means something. Only beside what turns out to be no journal of ours
+none is left behind. The lock is advisory and local: no journal may be in a folder that two machines share.
 """
 
 from __future__ import annotations
@@ -28,8 +28,10 @@ class WriterLock:
     """Held from its making to `release`. Raises JournalHeldError or JournalAccessError."""
 
     def __init__(self, path: Path) -> None:
+        self._path = lock_path(path)
+        self._is_new = not self._path.exists()
         try:
-            self._file = os.open(lock_path(path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
             raise JournalAccessError(
                 path,
@@ -53,6 +55,12 @@ class WriterLock:
     def release(self) -> None:
         """Let others write."""
         os.close(self._file)
+
+    def abandon(self) -> None:
+        """There is nothing to write: leave no lock file that was not there before."""
+        if self._is_new:
+            self._path.unlink(missing_ok=True)
+        self.release()
 
 
 def is_held(path: Path) -> bool:

@@ -113,7 +113,7 @@ class Journal:
             with translated(path):
                 connection = opening.connect(path, writes=True, vfs=vfs)
         except BaseException:
-            held.release()
+            held.abandon()
             raise
         try:
             identity = Identity(wallet=wallet, chain_id=chain_id)
@@ -123,7 +123,7 @@ class Journal:
             return cls(path, connection, held, recovery, reader)
         except BaseException:
             connection.close()
-            held.release()
+            held.abandon()
             raise
 
     # -- appending -----------------------------------------------------------------------------------------

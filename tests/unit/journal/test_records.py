@@ -6,7 +6,7 @@ from hashlib import blake2b
 from typing import Any, get_args
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.kit import T0, params, snapshot
 from tests.unit.journal.bench import HEADER, WALLET
@@ -39,6 +39,7 @@ def record(kind: Kind, fact: object) -> Record:
 
 @pytest.mark.parametrize("kind", EVENTS, ids=lambda kind: kind.__name__)
 def test_every_event_comes_back_as_it_was_and_is_written_the_same_again(kind: type) -> None:
+    @settings(max_examples=20)
     @given(st.from_type(kind))
     def check(event: AnyEvent) -> None:
         written = record(Kind.EVENT, event)
@@ -50,6 +51,7 @@ def test_every_event_comes_back_as_it_was_and_is_written_the_same_again(kind: ty
 
 @pytest.mark.parametrize("kind", COMMANDS, ids=lambda kind: kind.__name__)
 def test_every_command_comes_back_as_it_was_and_is_written_the_same_again(kind: type) -> None:
+    @settings(max_examples=20)
     @given(st.from_type(kind))
     def check(command: AnyCommand) -> None:
         written = record(Kind.COMMAND, command)

@@ -226,6 +226,7 @@ def test_what_is_no_database_is_refused_and_left_alone(tmp_path: Path, content: 
         open_journal(tmp_path / "j")
     assert "no SQLite database" in message(error)
     assert (tmp_path / "j").read_bytes() == content
+    assert [path.name for path in tmp_path.iterdir()] == ["j"]
 
 
 def test_a_database_of_another_program_is_refused_and_left_alone(tmp_path: Path) -> None:
