@@ -6,13 +6,15 @@
 VENV := .venv
 BIN := $(VENV)/bin
 SIM ?= --seed 1 --markets 4
+SOAK_SEEDS ?= 1 2 3
+SOAK_HOURS ?= 8
 
 # The first of these that is new enough. A name on the PATH may be a wrapper that does not run: each is tried.
 CANDIDATES := python3.11 python3.12 python3.13 python3
 FITS := import sys; sys.exit(sys.version_info < (3, 11))
 
 .DEFAULT_GOAL := help
-.PHONY: kill overnight help setup setup-dev sim test lint check planted differential kill-spike fix lock clean
+.PHONY: help setup setup-dev sim test lint check planted differential kill kill-spike overnight soak fix lock clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,6 +37,13 @@ lint: setup-dev ## Format, lint, types and import rules, without the tests
 	$(BIN)/lint-imports
 
 check: lint test ## Everything CI looks at
+
+soak: setup-dev ## Hours on the wire in bad weather, processes killed on the way (SOAK_SEEDS="1 2 3" SOAK_HOURS=8)
+	@for seed in $(SOAK_SEEDS); do \
+		echo "seed $$seed, $(SOAK_HOURS) h"; \
+		TURBINE_SOAK_HOURS=$(SOAK_HOURS) TURBINE_SOAK_SEED=$$seed \
+			$(BIN)/python -m pytest -q -s tests/e2e/test_soak.py || exit 1; \
+	done
 
 planted: setup-dev ## Plant realistic bugs, one at a time, and see each of them caught (minutes)
 	@$(BIN)/python -m tests.planted_bugs

@@ -151,9 +151,9 @@ def halts(*names: str) -> frozenset[str]:
     return frozenset(names)
 
 
-RESERVED_S = 90 + QUOTES_AGAIN_S
-"""Orders that may have arrived keep their capital until they would have expired, so a long series of them
-leaves no room for new ones before."""
+RESERVED_S = 45 + QUOTES_AGAIN_S
+"""Orders that may have arrived keep their capital until they surely cannot arrive any more, so a long series
+of them leaves no room for new ones before."""
 
 STREAM = (
     Trouble(name="F01 silence", faults=("ws-silent=1",), halts=halts("gap"), pulled_s=8),
@@ -182,15 +182,15 @@ REQUESTS = (
         )
         for fault in ("http-500", "http-502", "http-503", "lost-request")
     ),
-    Trouble(name="F26 lost answer", faults=("lost-answer@place=1",), has_unknown=True),
-    Trouble(name="F26 502 after", faults=("http-502-after@place=1",), has_unknown=True),
+    Trouble(name="F26 lost answer", faults=("lost-answer@place=1",)),
+    Trouble(name="F26 502 after", faults=("http-502-after@place=1",)),
     Trouble(name="F28 zombie orders", faults=("slow-request@place=1",), has_unknown=True),
     Trouble(name="F29 lost cancel", faults=("lost-request@cancel=1",), orders_max=4),
     Trouble(name="F29 lost cancel answer", faults=("lost-answer@cancel=1",)),
     Trouble(name="F29 cancel ignored", faults=("cancel-ignored=1",), orders_max=4),
     Trouble(name="F39 credentials", faults=("token-expired=1",), halts=halts("gap"), accepts=False),
     Trouble(name="F46 html", faults=("html-answer=1",), halts=halts("gap"), accepts=False),
-    Trouble(name="F48 slow", faults=("slow-answer=1",)),
+    Trouble(name="F48 slow", faults=("slow-answer=1",), halts=halts("gap"), pulled_s=12),
 )
 
 
@@ -293,5 +293,105 @@ def test_f24_a_refused_cancel_is_asked_for_again_until_it_is_confirmed() -> None
             assert len(w.working()) == 2
             w.fault("http-429@cancel=0")
             await w.until(lambda: not w.working(), QUOTES_AGAIN_S)
+
+    play(script, limit_s=LIMIT_S)
+
+
+# -- what is never sent --------------------------------------------------------------------------------------
+
+
+def test_f04_a_subscription_that_never_brings_a_book_is_never_quoted_on() -> None:
+    async def script() -> None:
+        async with wired(PARAMS, STILL, seed=1, is_filtered=False) as w:
+            w.fault("ws-no-snapshot=1", "ws-lost=1")
+            crowd = Crowd(w.server, trades=True)
+            await w.pass_time(30)
+            assert w.agent.placed == 0
+            assert {"feed_lost", "gap"} <= w.halts()
+            assert any("brings no book" in alert.text for alert in w.alerts)
+            w.fault("none")
+            await w.until(lambda: bool(w.heard(OrderFilled)), RESERVED_S)
+            await recover(w, crowd, RESERVED_S)
+
+    play(script, limit_s=LIMIT_S)
+
+
+def test_f28_orders_that_arrive_late_are_found_and_those_that_never_do_give_their_capital_back() -> None:
+    async def script() -> None:
+        async with wired(PARAMS, STILL, seed=1, is_filtered=False) as w:
+            crowd = Crowd(w.server, trades=True)
+            await w.until(w.is_quoting, 30)
+            w.fault("slow-request@place=0.7", "lost-request@place=1")
+            await w.pass_time(20)
+            w.fault("none")
+            unknown = {event.order_id for event in w.heard(SubmitUnknown)}
+            assert unknown
+            await recover(w, crowd, RESERVED_S)
+            never = {e.order_id for e in w.heard(OrderRejected) if e.reason == "it never arrived"}
+            assert never <= unknown
+            records = w.server.exchange.orders
+            assert never, "all of them were lost"
+            assert not any(records.get(order_id) for order_id in never), (
+                "what was said to be dead never lived"
+            )
+            for event in w.heard(OrderRejected):
+                if event.order_id in never:
+                    terms = w.agent.store.orders[event.order_id].terms
+                    assert event.ts < terms.expires_ts - 40 * SECOND, "half a minute before its time"
+
+    play(script, limit_s=LIMIT_S)
+
+
+def test_f47_orders_that_cannot_be_cancelled_end_with_their_time_to_live() -> None:
+    async def script() -> None:
+        async with wired(PARAMS, STILL, seed=1, is_filtered=False) as w:
+            crowd = Crowd(w.server, trades=True)
+            await w.until(lambda: bool(w.heard(OrderFilled)), 30)
+            crowd.trades = False
+            await w.until(w.is_quoting, 30)
+            config = w.client.config
+            # The name is not resolved any more, say; the stream, which is connected, lives on.
+            w.client.config = msgspec.structs.replace(config, base_url="http://127.0.0.1:1")
+            await w.until(lambda: w.state is AgentState.HALTED, 10)
+            placed = w.agent.placed
+            assert len(w.working()) == 2
+            await w.until(lambda: not w.working(), 95)
+            assert w.agent.placed == placed
+            assert w.state is AgentState.HALTED, "nobody has shown that nothing is left"
+            w.client.config = config
+            await recover(w, crowd, RESERVED_S)
+
+    play(script, limit_s=LIMIT_S)
+
+
+def test_f48_nothing_is_sent_over_a_slow_connection() -> None:
+    async def script() -> None:
+        async with wired(PARAMS, STILL, seed=1, is_filtered=False) as w:
+            crowd = Crowd(w.server, trades=True)
+            await w.until(w.is_quoting, 30)
+            w.fault("slow-answer=1")
+            await w.until(lambda: any("round trips" in alert.text for alert in w.alerts), 12)
+            await w.until(lambda: not w.working(), 5)
+            mark = w.server.exchange.counts_of(w.address).orders
+            await w.pass_time(30)
+            assert w.server.exchange.counts_of(w.address).orders == mark
+            w.fault("none")
+            await recover(w, crowd, QUOTES_AGAIN_S)
+
+    play(script, limit_s=LIMIT_S)
+
+
+def test_f19_nothing_is_signed_while_the_clocks_differ() -> None:
+    async def script() -> None:
+        async with wired(PARAMS, STILL, seed=1, is_filtered=False) as w:
+            crowd = Crowd(w.server, trades=True)
+            await w.until(w.is_quoting, 30)
+            w.fault("clock-skew=1")
+            await w.until(lambda: any("our clock is" in alert.text for alert in w.alerts), 10)
+            mark = w.server.exchange.counts_of(w.address).orders
+            await w.pass_time(10)
+            assert w.server.exchange.counts_of(w.address).orders == mark
+            w.fault("none")
+            await recover(w, crowd, QUOTES_AGAIN_S)
 
     play(script, limit_s=LIMIT_S)

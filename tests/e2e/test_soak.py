@@ -1,7 +1,9 @@
 """Hours in bad weather: the agent on the wire while faults come and go, and what is left at the end.
 
-By default it is a few minutes of the exchange's. TURBINE_SOAK_HOURS makes it as long as is wanted (eight is a
-working day) and TURBINE_SOAK_SEED another weather; a figure line is printed for each run (`pytest -s`).
+Now and then the process is killed where it stands, and another one takes over. By default it is a few minutes
+of the exchange's. TURBINE_SOAK_HOURS makes it as long as is wanted (eight is a working day) and
+TURBINE_SOAK_SEED another weather; a figure line is printed for each run (`pytest -s`). `make soak` plays
+several days.
 """
 
 from __future__ import annotations
@@ -35,30 +37,40 @@ NO_WEATHER: Final = {
 }
 """Other readings of the protocol: an exchange does not change those within an hour."""
 
+TOO_DEAR: Final = {"gzip-bomb"}
+"""Half a second for every answer that is packed."""
+
+KILLS: Final = 0.15
+"""How often a minute's weather ends with the process."""
+
 CALM_S: Final = 400
 """Enough for everything to settle, and for orders that may have arrived to expire."""
 
 
 def draw(chance: Random) -> tuple[str, ...]:
     """The faults of the next minute or so: most often one or two, at times none."""
-    kinds = [f for f in FAULTS if f.name not in NO_WEATHER and not f.is_lie and not f.usual]
+    left_out = NO_WEATHER | TOO_DEAR
+    kinds = [f for f in FAULTS if f.name not in left_out and not f.is_lie and not f.usual]
     drawn = [kinds[int(chance.random() * len(kinds))] for _ in range(int(chance.random() * 4))]
     return tuple(f"{fault.name}={min(1.0, fault.named * 4 * chance.random()):.4f}" for fault in drawn)
 
 
-async def weather(w: Wire, seconds: float, seed: int) -> tuple[int, int, int]:
-    """Let faults come and go. How often somebody looked, found it quoting, and had to resume it."""
+async def weather(w: Wire, seconds: float, seed: int) -> tuple[int, int, int, int]:
+    """Let faults come and go. How often somebody looked, found it quoting, resumed it and killed it."""
     chance = Random(f"weather-{seed}")
-    looks = quoting = resumed = 0
+    looks = quoting = resumed = killed = 0
     for _ in range(int(seconds / 60)):
         w.fault("none", *draw(chance))
         await w.pass_time(20 + 40 * chance.random())
+        if chance.random() < KILLS:
+            await w.restart(30 * chance.random())
+            killed += 1
         looks += 1
         quoting += w.is_quoting()
         w.fault("none")
         await w.pass_time(20)
         resumed += resume(w)
-    return looks, quoting, resumed
+    return looks, quoting, resumed, killed
 
 
 def resume(w: Wire) -> bool:
@@ -84,7 +96,7 @@ def test_after_hours_of_bad_weather_nothing_is_left_and_every_unit_is_right() ->
             w.orders_max = params.risk.max_open_orders
             await w.until(w.is_quoting, 60)
             start = w.now
-            looks, quoting, resumed = await weather(w, HOURS * 3_600, SEED)
+            looks, quoting, resumed, killed = await weather(w, HOURS * 3_600, SEED)
             ask(w, OperatorAction.HALT)
             await w.until(lambda: not w.working(), 30)
             await w.until(lambda: not w.differences(), CALM_S)
@@ -95,12 +107,13 @@ def test_after_hours_of_bad_weather_nothing_is_left_and_every_unit_is_right() ->
             assert w.differences() == []
             assert w.wrong == []
             struck = sum(w.server.exchange.faults.struck.values())
+            halts = {halt.value: count for halt, count in w.agent.halt_counts.items()}
             print(  # noqa: T201 - the figures are what a soak is for
                 f"\n{hours:.2f} h in {time.monotonic() - began:.0f} s, {ending.events} events,"
                 f" {w.client.requests} requests, {struck} faults, placed {w.agent.placed},"
                 f" fills {w.server.exchange.counts_of(w.address).fills}, quoting at {quoting} of {looks}"
-                f" looks, resumed {resumed}, halts { {h.value: n for h, n in w.agent.halt_counts.items()} },"
-                f" digest {w.digest.hex()}"
+                f" looks, resumed {resumed}, killed {killed}, halts of the last process"
+                f" {halts}, digest {w.digest.hex()}"
             )
 
     play(script, limit_s=120.0 + HOURS * 600)

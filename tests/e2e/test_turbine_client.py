@@ -162,6 +162,10 @@ class Clock:
     def jump(self) -> None:
         self._offset = self._served.server.scheduler.now - time.monotonic_ns()
 
+    def ahead(self, seconds: float) -> None:
+        """Put it forward; the exchange's stays as it is."""
+        self._offset += int(seconds * SECOND)
+
     def __call__(self) -> Nanos:
         return Nanos(self._offset + time.monotonic_ns())
 
@@ -401,6 +405,71 @@ def test_an_order_that_got_lost_is_sent_once_more_as_it_is_and_then_unknown(faul
         b.served.fault("none")
         assert await b.open_orders() == ()
         assert posted(b) == 2
+
+    run(test)
+
+
+def test_a_decision_that_had_to_wait_is_not_sent() -> None:
+    async def test(b: Bench) -> None:
+        command = b.order(Side.BUY, 45, 5)
+        b.do(command)
+        b.clock.ahead(0.3)  # Before the task that would send it has begun.
+        refused = await b.until(OrderRejected)
+        assert refused.order_id == command.order_id
+        assert refused.reason.startswith("not sent: it was decided 3")
+        assert posted(b) == 0
+
+    run(test)
+
+
+def test_a_decision_of_a_minute_ago_is_not_sent_whenever_it_is_asked_for() -> None:
+    async def test(b: Bench) -> None:
+        command = b.order(Side.BUY, 45, 5)
+        b.clock.ahead(60)
+        b.do(command)
+        refused = await b.until(OrderRejected)
+        assert "it was decided" in refused.reason
+        assert posted(b) == 0
+        assert (await b.working(Side.BUY, 45, 5)) in await b.open_orders()
+
+    run(test)
+
+
+def test_nothing_is_signed_while_the_clocks_differ() -> None:
+    async def test(b: Bench) -> None:
+        b.clock.ahead(4)
+        gap = await b.until(GapDetected, lambda gap: "our clock" in gap.detail)
+        assert gap.market_id is None
+        assert "ahead of the exchange's" in gap.detail
+        command = b.order(Side.BUY, 45, 5)
+        b.do(command)
+        refused = await b.until(OrderRejected)
+        assert "differ by more than 2 s" in refused.reason
+        assert posted(b) == 0
+
+    run(test)
+
+
+def test_a_core_that_lags_behind_is_told_so_and_gets_the_latest_book_alone() -> None:
+    async def test(b: Bench) -> None:
+        for cents in (41, 42, 43, 44):
+            b.served.house(Side.BUY, 3, cents)
+            level = (Price(cents * 10_000), Qty(3_000_000))
+            async with asyncio.timeout(TIMEOUT_S):
+                # The client reads, and nobody takes what it has.
+                while not any(level in book.bids for book in b.client._newest.values()):  # noqa: ASYNC110
+                    await asyncio.sleep(0)
+        b.clock.ahead(0.3)
+        gap = await b.client.next_event()
+        assert isinstance(gap, GapDetected)
+        assert "behind" in gap.detail
+        told: list[AnyEvent] = []
+        while not b.client._events.empty():
+            told.append(await b.client.next_event())
+        books = [event for event in told if isinstance(event, BookSnapshot)]
+        assert len([book for book in books if book.outcome is Outcome.YES]) == 1
+        assert (Price(440_000), Qty(3_000_000)) in books[-1].bids or len(books) > 1
+        assert not any(isinstance(event, GapDetected) for event in told)
 
     run(test)
 

@@ -46,7 +46,9 @@ def ledger_adds_up(store: StateStore) -> str | None:
 def no_self_cross(store: StateStore) -> str | None:
     """I8: no two orders of ours on a book could trade with each other, directly or through the complement."""
     for state in store.markets.values():
-        working = [order.terms for order in state.living.values() if order.is_on_book]
+        # One that was reported gone and came back may meet what took its place: no decision of ours.
+        living = state.living.values()
+        working = [order.terms for order in living if order.is_on_book and not order.has_returned]
         bids = [
             _yes_price(t.outcome, t.price)
             for t in working

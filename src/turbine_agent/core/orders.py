@@ -172,6 +172,7 @@ class Order:
         "changed_ts",
         "cum_qty",
         "fill_count",
+        "has_returned",
         "order_id",
         "sent_ts",
         "state",
@@ -188,6 +189,8 @@ class Order:
         self.changed_ts = ts
         """When the last report came that said anything new: a change of state, or that it is on the book."""
         self.cancel_asked_ts: Nanos | None = None
+        self.has_returned = False
+        """It was reported gone, and was on the book all the same."""
         self.absent_reads = 0
         """Lists of open orders in a row, asked for after it became unknown, that do not have it."""
 
@@ -216,6 +219,8 @@ class Order:
             state = OrderState.PARTIAL
         if state is not OrderState.UNKNOWN:
             self.absent_reads = 0
+        if state in ON_BOOK and self.state not in LIVING:
+            self.has_returned = True
         if state is not self.state or state in ON_BOOK:
             self.changed_ts = ts
         self.state = state

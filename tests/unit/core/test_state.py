@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tests.kit import MARKET, Bench, snapshot
 
+from turbine_agent.core.invariants import violated
 from turbine_agent.core.orders import OrderState
 from turbine_agent.model.events import (
     CancelReason,
@@ -94,3 +95,17 @@ def test_a_finished_market_is_folded_away_and_late_news_of_it_is_no_foreign_orde
     bench.store.apply(snapshot(bench.ts))
     assert bench.store.findings == []
     assert bench.store.ignored_events == 2
+
+
+def test_an_order_that_comes_back_may_meet_what_took_its_place() -> None:
+    bench = Bench()
+    bid = bench.place(Side.BUY, 490_000, 10_000_000)
+    bench.store.apply(OrderCancelled(ts=bench.ts, order_id=bid, reason=CancelReason.REQUESTED))
+    ask = bench.place(Side.SELL, 480_000, 10_000_000)
+    assert violated(bench.store) == []
+    later(bench)
+    read(bench, bid, ask)
+    assert bench.store.orders[bid].is_on_book
+    assert violated(bench.store) == [], "the exchange confirmed a cancel that did not happen"
+    bench.place(Side.BUY, 485_000, 10_000_000)
+    assert [wrong.partition(":")[0] for wrong in violated(bench.store)] == ["I8 no self-cross"]

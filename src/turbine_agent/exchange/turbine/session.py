@@ -338,8 +338,10 @@ class Session:
             if is_merged:
                 self._have(now, read.market_id, outcome, levels, book.asked_frames)
             return
-        # What we have is comparable only if it, too, is from after the last frame.
-        if book.levels is not None and levels != book.levels and book.levels_frames == market.frames:
+        # What we have is comparable only if it, too, is from after the last frame; before the first one the
+        # stream owes a book, which is another matter.
+        is_comparable = market.frames and book.levels_frames == market.frames
+        if is_comparable and book.levels is not None and levels != book.levels:
             if book.suspect_ts is None:
                 book.suspect_ts = now
             book.is_wanted = True
