@@ -136,11 +136,11 @@ def connection(
             hint = "leave it at its default, or use the agent: this bot has no memory and trades one series"
             raise ConfigError("settings", "is not for the spike bot", key=key, hint=hint)
     config = client_config(settings, host, sends_tokens=environ is not None)
+    guard = SigningGuard(to_signing_limits(settings), SystemClock())
     if environ is None:
-        nobody = LocalSigner(wallet_secret(secrets.token_hex(32)), config.chain)
+        nobody = LocalSigner(wallet_secret(secrets.token_hex(32)), config.chain, guard=guard)
         return lambda: TurbineClient(config, nobody, None), None
     credentials = read_credentials(environ)
-    guard = SigningGuard(to_signing_limits(settings), SystemClock())
     signer, minter = credentials.signer(config.chain, guard), credentials.minter()
     return lambda: TurbineClient(config, signer, minter), signer.naming
 
