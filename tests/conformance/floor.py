@@ -227,7 +227,7 @@ class Floor:
             side=side,
             price=Price(micros_from_text(price)),
             qty=Qty(micros_from_text(shares)),
-            nonce=next(self._nonces),
+            nonce=(self.now // SECOND << 32) | next(self._nonces),
             expires_s=self.now // nanos_from_seconds(1) + life_s,
         )
         order_id = self._identify(terms)
