@@ -365,6 +365,9 @@ class TurbineClient:
 
     async def _place(self, command: PlaceOrder, asked_ts: Nanos) -> None:
         order_id = command.order_id
+        if self.tracker.is_own(order_id):
+            self._reject(order_id, "its id has been used")
+            return
         if self._vitals.unfit is not None:
             self._reject(order_id, self._vitals.unfit)
             return
