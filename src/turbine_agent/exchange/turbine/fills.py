@@ -131,6 +131,7 @@ class OwnOrder:
         "terms",
         "took",
         "was_cancelled",
+        "was_refused",
     )
 
     def __init__(self, order_id: OrderId, terms: OrderTerms, ts: Nanos) -> None:
@@ -145,6 +146,8 @@ class OwnOrder:
         """Not on the book any longer, as far as the exchange has said."""
         self.over_ts = Nanos(0)
         """When it last said so: a list that was asked for before that may still have the order."""
+        self.was_refused = False
+        """The exchange, or nobody, took it, and that is told."""
         self.was_cancelled = False
         """At our own request, which has been told: that is its end, however late it is asked about again."""
         self.removed_ts: Nanos | None = None
@@ -389,7 +392,7 @@ class Tracker:
         """An order surely never worked."""
         order = self.orders.get(order_id)
         if order is not None:
-            order.is_over = True
+            order.is_over = order.was_refused = True
             self._forget(order)
 
     def removed(self, order_id: OrderId, ts: Nanos) -> None:
@@ -407,8 +410,8 @@ class Tracker:
         order = self.orders.get(order_id)
         if order is None:
             order = self._finished.get(order_id)
-            if order is None:
-                return
+            if order is None or order.was_refused:
+                return  # That it never worked stays true, whatever a cancel of it was answered.
             self._revive(order)
         order.removed_ts = None
         order.doubt_until = Nanos(ts + DOUBT)
@@ -767,7 +770,7 @@ class Tracker:
 
     def _revive(self, order: OwnOrder) -> None:
         """It was taken for finished, and is not, or is asked about again."""
-        order.is_over = order.is_lost = False
+        order.is_over = order.is_lost = order.was_refused = False
         order.removed_ts = None
         self.orders[order.order_id] = order
         self._by_nonce[order.terms.nonce] = order
