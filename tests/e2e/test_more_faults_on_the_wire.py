@@ -633,7 +633,7 @@ def test_f02_a_half_open_line_is_found_out_by_time_alone(weather: Weather, withi
     converse(script, proxy=proxy)
 
 
-def test_f47_a_line_that_refuses_keeps_its_connections_and_places_nothing_that_is_not_known() -> None:
+def test_f47_a_line_that_refuses_keeps_nothing_and_places_nothing() -> None:
     proxy = Proxy()
 
     async def script(w: Wire, crowd: Crowd) -> None:
