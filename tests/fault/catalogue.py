@@ -87,9 +87,8 @@ CATALOGUE: Final = (
         number=2,
         title="half-open TCP",
         injected=("exchange: ws-frozen", "proxy: swallows_to_agent, swallows_to_exchange"),
-        expected="no pong: feed lost within 6 s. Unheard by the exchange while its stream goes on: a gap"
-        " within"
-        " 16 s, when questions stay unanswered",
+        expected="no pong: feed lost within 6 s. If only the exchange hears nothing and its stream goes on:"
+        " gap or silence within 16 s, when questions stay unanswered",
         shown=(
             STREAM,
             f"{MORE}::test_f02_a_half_open_line_is_found_out_by_time_alone",
