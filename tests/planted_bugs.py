@@ -1599,6 +1599,64 @@ BUGS = (
         "            if record is None:\n",
         "tests/unit/runtime/test_replay.py",
     ),
+    # -- the rest of the catalogue of faults -------------------------------------------------------------
+    Bug(
+        "unreadable-open-orders-are-waited-for",
+        "core/agent.py",
+        "        self._unanswered += 1\n",
+        "",
+        "tests/scenario/test_bad_weather.py",
+    ),
+    Bug(
+        "somebody-elses-cancels-are-no-news",
+        "core/state.py",
+        "        if len(self._unasked) >= UNASKED_MAX:",
+        "        if len(self._unasked) > 10 * UNASKED_MAX:",
+        "tests/scenario/test_bad_weather.py",
+    ),
+    Bug(
+        "leftovers-for-ever",
+        "core/state.py",
+        "is_start = not self.order_count and self.now - self._first_list_ts < LEFTOVER_GRACE",
+        "is_start = not self.order_count",
+        "tests/scenario/test_bad_weather.py",
+    ),
+    Bug(
+        "sets-in-doubt-are-a-mismatch",
+        "core/state.py",
+        "        elif event.asked_ts > doubt[0] and difference != self._sets_in_doubt():",
+        "        elif event.asked_ts > doubt[0]:",
+        "tests/scenario/test_bad_weather.py",
+    ),
+    Bug(
+        "a-strike-of-nothing-is-a-strike",
+        "exchange/turbine/rollover.py",
+        "    if not start_price:\n        return None\n",
+        "",
+        "tests/unit/exchange/turbine/test_rollover.py",
+    ),
+    Bug(
+        "the-latest-of-two-markets-is-the-true-one",
+        "exchange/turbine/rollover.py",
+        "other.stage is Stage.OPEN and other.market.close_ts > tracked.market.open_ts:",
+        "other.stage is Stage.OPEN and other.market.close_ts < tracked.market.open_ts:",
+        "tests/e2e/test_more_faults_on_the_wire.py::test_f51_of_two_markets_at_once_neither_is_traded",
+    ),
+    Bug(
+        "any-settlement-contract-will-do",
+        "exchange/turbine/rollover.py",
+        "        if tracked.settlement.lower() != self._chain.settlement.lower():",
+        "        if not tracked.settlement:",
+        "tests/e2e/test_more_faults_on_the_wire.py::"
+        "test_a_market_that_cannot_be_right_is_never_traded_and_the_one_after_it_is",
+    ),
+    Bug(
+        "impossible-trades-are-left-lying",
+        "exchange/turbine/fills.py",
+        "                self._find_foreign(execution, ts, events)\n",
+        "",
+        "tests/e2e/test_more_faults_on_the_wire.py::test_a_broken_promise_latches_until_a_person_has_looked",
+    ),
 )
 
 

@@ -75,7 +75,7 @@ def converse(
 
     async def run() -> None:
         async with wired(params, switches, seed=1, is_filtered=is_filtered, proxy=proxy) as w:
-            crowd = Crowd(w.server, trades=trades, every_ns=SECOND * (3 if switches is QUICK else 1) // 2)
+            crowd = Crowd(w.server, trades=trades, every_ns=SECOND * (4 if switches is QUICK else 1))
             await w.until(w.is_quoting, 30)
             await w.pass_time(5)
             await script(w, crowd)
@@ -351,6 +351,7 @@ def test_f16_a_burst_of_whole_books_is_taken_as_it_comes() -> None:
 
 def test_f49_in_a_maintenance_window_the_quotes_end_and_come_back_after_it() -> None:
     async def script(w: Wire, crowd: Crowd) -> None:
+        await w.until(lambda: bool(w.heard(OrderFilled)), 20)
         crowd.trades = False
         w.orders_max = 4
         w.fault("matching-off=1", "http-503@cancel=1", "http-503@read=0.7")
@@ -608,16 +609,18 @@ def test_f67_a_kill_switch_keeps_trying_until_there_is_proof_or_the_orders_have_
 
 
 @pytest.mark.parametrize(
-    ("weather", "within_s", "halt"),
+    ("weather", "within_s", "halts"),
     [
-        (Weather(swallows_to_agent=True), 6, "feed_lost"),
-        (Weather(swallows_to_agent=True, swallows_to_exchange=True), 6, "feed_lost"),
+        (Weather(swallows_to_agent=True), 6, {"feed_lost"}),
+        (Weather(swallows_to_agent=True, swallows_to_exchange=True), 6, {"feed_lost"}),
         # The stream goes on talking: that nobody hears us shows when questions are not answered.
-        (Weather(swallows_to_exchange=True), 16, "gap"),
+        (Weather(swallows_to_exchange=True), 16, {"gap", "silence"}),
     ],
     ids=["from the exchange", "both ways", "to the exchange"],
 )
-def test_f02_a_half_open_line_is_found_out_by_time_alone(weather: Weather, within_s: int, halt: str) -> None:
+def test_f02_a_half_open_line_is_found_out_by_time_alone(
+    weather: Weather, within_s: int, halts: set[str]
+) -> None:
     proxy = Proxy()
 
     async def script(w: Wire, crowd: Crowd) -> None:
@@ -625,7 +628,7 @@ def test_f02_a_half_open_line_is_found_out_by_time_alone(weather: Weather, withi
         proxy.weather = weather
         await w.until(lambda: w.state is AgentState.HALTED, within_s + 2)
         assert w.now - began <= within_s * SECOND
-        assert halt in w.halts()
+        assert halts & w.halts()
         await w.pass_time(12)
         proxy.weather = Weather()
         await recover(w, crowd, RESERVED_S)
@@ -633,7 +636,7 @@ def test_f02_a_half_open_line_is_found_out_by_time_alone(weather: Weather, withi
     converse(script, proxy=proxy)
 
 
-def test_f47_a_line_that_refuses_keeps_its_connections_and_places_nothing_that_is_not_known() -> None:
+def test_f47_a_line_that_refuses_keeps_nothing_and_places_nothing() -> None:
     proxy = Proxy()
 
     async def script(w: Wire, crowd: Crowd) -> None:
