@@ -287,13 +287,11 @@ def test_main_simulates_with_an_empty_environment() -> None:
     assert report["violations"] == 0
 
 
-def test_main_without_simulated_says_what_this_version_can_do() -> None:
-    done = launch()
+def test_main_without_simulated_is_the_command_that_runs_the_agent() -> None:
+    done = launch("--interval", "soon")
     assert done.returncode == 2
-    assert done.stderr == (
-        "error: this version trades in simulations and backtests only, not on the exchange\n"
-        "  do: run `python src/main.py --simulated`, or see `turbine-agent --help`\n"
-    )
+    assert "--interval" in done.stderr
+    assert "turbine-agent run" in done.stderr
 
 
 def test_main_without_its_dependencies_says_how_to_get_them() -> None:
