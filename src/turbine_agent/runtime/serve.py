@@ -23,6 +23,7 @@ import signal
 import time
 from collections.abc import Awaitable, Callable
 from email.utils import formatdate
+from functools import cache
 from typing import Final
 
 import msgspec
@@ -305,7 +306,7 @@ class ExchangeServer:
         if answer.status == web.HTTPNoContent.status_code:
             del headers["Content-Type"]
         elif "Content-Encoding" in headers:
-            body = gzip.compress(body)  # Whether it was asked for or not.
+            body = _packed(body)  # Whether it was asked for or not.
         elif len(body) >= GZIP_MIN and "gzip" in request.headers.get("Accept-Encoding", ""):
             body = gzip.compress(body, compresslevel=1)
             headers["Content-Encoding"] = "gzip"
@@ -400,6 +401,12 @@ async def _beat(socket: web.WebSocketResponse, subscriber: Subscriber, pulse: _P
             return
         if not subscriber.is_frozen:
             await socket.ping()
+
+
+@cache
+def _packed(body: bytes) -> bytes:
+    """There is one such body, it is large, and a fault may want it for every answer."""
+    return gzip.compress(body)
 
 
 def _cut(request: web.Request) -> web.Response:

@@ -316,7 +316,7 @@ def test_an_adopted_market_is_not_opened_again_and_its_contracts_are_looked_up()
     assert watching.list_at() is None
     live = watching.open_market()
     assert live is not None
-    assert (live.settlement, live.contract) == (OLDER, CONTRACT)
+    assert (live.settlement, live.contract) == (CHAINS, CONTRACT)
     assert watching.on_quick_market(quick(), STRIKE, at(61)) == []
     assert kinds(watching.tick(at(900))) == ["MarketClosed"]
 
