@@ -52,7 +52,7 @@ from turbine_agent.model.reasons import Reason
 from turbine_agent.model.units import MICROS, QTY_MAX, SECOND, Money, Nanos, Price, Qty, text_from_micros
 from turbine_agent.runtime.config import ConfigError, Settings, load, to_params
 from turbine_agent.runtime.connection import AddressError, client_config
-from turbine_agent.runtime.credentials import CredentialsError, read_credentials
+from turbine_agent.runtime.credentials import CredentialsError, read_credentials, read_switches
 from turbine_agent.runtime.settings import to_signing_limits
 
 SLEEP_S = 1.0
@@ -114,13 +114,11 @@ def main(arguments: list[str], environ: Mapping[str, str]) -> int:
 
 def is_enabled(environ: Mapping[str, str]) -> bool:
     """Real orders take TRADING_ENABLED=true, and DRY_RUN not true. Everything else is dry."""
-    said = {name: environ.get(name, "").strip().lower() for name in ("TRADING_ENABLED", "DRY_RUN")}
+    said = {name: word.strip().lower() for name, word in read_switches(environ).items()}
     for name, word in said.items():
-        if word not in {"", "true", "false"}:
-            raise ConfigError(
-                f"environment {name}", "is neither true nor false", hint="set true, or unset it"
-            )
-    return said["TRADING_ENABLED"] == "true" and said["DRY_RUN"] != "true"
+        if word not in {"true", "false"}:
+            raise ConfigError(name, "is neither true nor false", hint="set true or false, or take it out")
+    return said.get("TRADING_ENABLED") == "true" and said.get("DRY_RUN") != "true"
 
 
 def connection(
@@ -398,7 +396,8 @@ def refused(
     """The first limit that an order would break, counting all that may be on the books as if it filled."""
     risk, desk, fee_ppm, is_buy = params.risk, picture.desk, params.risk.fee_ppm, draft.side is Side.BUY
     best_bid, best_ask = picture.bids[0][0], picture.asks[0][0]
-    if draft.qty > risk.max_order_qty or draft.price * draft.qty // MICROS > risk.max_order_value:
+    stake = ceil_div((draft.price if is_buy else MICROS - draft.price) * draft.qty, MICROS)
+    if draft.qty > risk.max_order_qty or stake > risk.max_order_value:
         return Reason.ORDER_TOO_LARGE
     if draft.expires_s * SECOND - picture.ts < risk.min_order_life_ns:
         return Reason.EXPIRY_TOO_SHORT

@@ -1278,8 +1278,8 @@ BUGS = (
     Bug(
         "spike-order-value-is-cut",
         SPIKE,
-        "draft.price * draft.qty // MICROS > risk",
-        "draft.price * draft.qty // MICROS >= risk",
+        "stake = ceil_div((draft.price if is_buy else MICROS - draft.price) * draft.qty, MICROS)",
+        "stake = (draft.price if is_buy else MICROS - draft.price) * draft.qty // MICROS",
         SAME,
     ),
     Bug(
@@ -1376,8 +1376,8 @@ BUGS = (
     Bug(
         "spike-dry-run-places",
         SPIKE,
-        'said["DRY_RUN"] != "true"',
-        'said["DRY_RUN"] != ""',
+        'said.get("DRY_RUN") != "true"',
+        'said.get("DRY_RUN") != "false"',
         "tests/e2e/test_spike_bot.py::test_live_takes_trading_enabled_and_no_dry_run",
     ),
     Bug(

@@ -23,7 +23,8 @@ from turbine_agent.model.units import MICROS, SECOND, Money, Nanos, Price, Qty
 
 OPEN = Nanos(1_769_763_600 * SECOND)
 MARKET_ID = MarketId("0x" + "11" * 32)
-TICKS = (100, 1_000, 1_000, 1_000, 5_000, 10_000)
+TICKS = (1, 1, 100, 1_000, 1_000, 5_000, 10_000)
+"""A grid of single micro-dollars, which the settings refuse, hides no rounding."""
 
 
 def drawn_params(chance: Random) -> AgentParams:

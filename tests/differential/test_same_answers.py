@@ -30,7 +30,6 @@ REACHED = {
     Reason.BOOK_CROSSED,
     Reason.BOOK_MERGED,
     Reason.BOOK_STALE,
-    Reason.NO_ROOM,
     Reason.INVENTORY_LIMIT,
     Reason.MARKET_LOSS_LIMIT,
     Reason.PORTFOLIO_LIMIT,
@@ -42,6 +41,8 @@ REACHED = {
     Reason.EXPIRY_TOO_SHORT,
     Reason.ORDER_UNKNOWN,
 }
+"""All but those that no sound book leads to with bounds on the grid: a guarded quote has room, takes nothing,
+and reduces if it is in reduce-only."""
 
 
 def words(tally: Tally) -> set[str]:

@@ -108,7 +108,9 @@ def start(*flags: str, environ: dict[str, str]) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "spike_bot.py", *flags],
         cwd=ROOT,
-        env={"TURBINE_ENV_FILE": str(ROOT / "none.env")} | BARE | environ,
+        env={"TURBINE_ENV_FILE": str(ROOT / "none.env")}
+        | BARE
+        | {name: value for name, value in environ.items() if value},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
