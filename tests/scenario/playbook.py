@@ -86,6 +86,12 @@ class Talk:
             self._nothing_left("the scenario ended")
             self._tape.check()
 
+    def begin_anew(self) -> None:
+        """The process ends, and what it did is replayed; another one begins with nothing."""
+        self._tape.check()
+        self.agent = Agent(self.agent.params)
+        self._tape = Tape(self.agent.params)
+
     # -- telling -------------------------------------------------------------------------------------------
 
     def hear(self, *events: AnyEvent) -> None:

@@ -6,7 +6,6 @@ import msgspec
 from tests.kit import MARKET, snapshot
 from tests.scenario.playbook import CASH, Talk
 
-from turbine_agent.core.agent import Agent
 from turbine_agent.core.orders import OrderState
 from turbine_agent.core.state import StateStore
 from turbine_agent.model.carry import Carry
@@ -42,7 +41,7 @@ def restart(talk: Talk, seconds: int = 5) -> None:
     """The process ends and a new one takes over."""
     talk.ignore()
     carry = carried(talk)
-    talk.agent = Agent(talk.agent.params)
+    talk.begin_anew()
     talk.ts = Nanos(talk.ts + seconds * SECOND)
     talk.hear(Restored(ts=talk.ts, carry=carry))
     talk.expect("cancel all")
