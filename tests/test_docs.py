@@ -32,7 +32,7 @@ def test_the_runbook_explains_every_halt_and_no_other() -> None:
 def test_the_runbook_has_a_section_for_every_alert_and_no_other() -> None:
     """An alert names its page of the runbook by its code."""
     section = RUNBOOK.split("\n## Alerts\n")[1].split("\n## ", maxsplit=1)[0]
-    pages = re.findall(r"(?m)^#### `(\w+)`\n\n(.+)\n\n- The agent: (.+)\n- You: (.+)$", section)
+    pages = re.findall(r"(?m)^#### `(\w+)`\n\n((?:.+\n)+)\n- The agent: ((?:.+\n)+?)- You: (.+)$", section)
     codes = [code for code, *_ in pages]
     assert len(codes) == len(set(codes)) == section.count("#### ")
     assert set(codes) == {halt.value for halt in Halt} | {code.value for code in AlertCode}
