@@ -8,6 +8,9 @@ unit, what the executions that settled have moved one by one, fees included.
 
 from __future__ import annotations
 
+from random import Random
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.kit import Bench, params
@@ -306,6 +309,29 @@ def test_a_process_that_takes_over_books_what_one_that_went_on_would_have(
         step(desk, what, number, is_crowded=is_crowded)
         if index in cuts:
             desk.start_anew()
+    finish(desk)
+    check(desk)
+
+
+KINDS = ("place", "match", "match", "match", "end", "close", "read", "read", "read", "wait", "cut")
+
+
+@pytest.mark.parametrize("seed", range(200))
+def test_long_sessions_in_which_processes_die_end_equal(seed: int) -> None:
+    """The same, longer than a search for the smallest example likes them."""
+    chance = Random(f"fills-{seed}")
+    desk = Desk(batch=1)
+    is_crowded = chance.random() < 0.5
+    for _ in range(10 + int(70 * chance.random())):
+        what = KINDS[int(len(KINDS) * chance.random())]
+        number = int(1_000 * chance.random())
+        if what != "cut":
+            step(desk, what, number, is_crowded=is_crowded)
+            continue
+        if number % 3:
+            desk.hears = number % 4
+            desk.read(number % 5, number // 5)
+        desk.start_anew()
     finish(desk)
     check(desk)
 

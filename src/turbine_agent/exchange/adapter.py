@@ -28,7 +28,8 @@ sockets included; what becomes of a lost connection is checked end to end):
   for is in it, what was sent after that may be.
 * Subscribe is answered by a snapshot of both books, also of a market that is followed already.
 * A snapshot is never older than the changes that came before it.
-* Each fill has an id that no other fill of that order has, and is settled or reversed exactly once.
+* Each fill has an id that no other fill of that order has, in this process and the next, and is settled or
+  reversed exactly once. One told as an estimate turns out no worse than its order's own price and rounding.
 * What happened while the connection was down (fills, settlements, market news) is told soon after it is back:
   within `late_fill_s`, because for so long the core reckons with it. A stream that hangs is reported lost
   within seconds.

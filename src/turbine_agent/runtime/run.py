@@ -372,7 +372,7 @@ async def run_agent(
             text = "; ".join(f"{one.halt.value}: {one.detail}" for one in carry.latches)
             alerts.tell(Severity.CRITICAL, AlertCode.LATCHED_AT_START, text)
         client = TurbineClient(
-            plan.client,
+            msgspec.structs.replace(plan.client, vitals=plan.client.vitals.at_speed(plan.speed)),
             signer,
             None if keys is None else keys.minter,
             clock=clock,

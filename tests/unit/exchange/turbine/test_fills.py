@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 import pytest
+from tests.kit import Bench
 
 from turbine_agent.exchange.turbine import wire
 from turbine_agent.exchange.turbine.fills import (
@@ -28,7 +29,7 @@ from turbine_agent.model.events import (
     OrderRejected,
     SettlementUpdated,
 )
-from turbine_agent.model.ids import MarketId, OrderId
+from turbine_agent.model.ids import FillId, MarketId, OrderId
 from turbine_agent.model.markets import Outcome, Side
 from turbine_agent.model.orders import Moved, OrderTerms, SettlementStatus
 from turbine_agent.model.units import SECOND, Money, Nanos, Price, Qty
@@ -859,3 +860,67 @@ def test_a_trade_of_an_earlier_process_is_not_foreign() -> None:
     row = talk.after(2 * SECOND).transfer("0x1", 4, price=460_000)
     assert talk.pending(row) == []
     assert talk.after(2 * FOREIGN_AFTER).pending(row) == []
+
+
+# -- from process to process ---------------------------------------------------------------------------------
+
+
+def taken_over(bench: Bench) -> Talk:
+    """A tracker that begins with what a bench has booked."""
+    talk = Talk()
+    talk.now = bench.ts
+    talk.terms = {order_id: order.terms for order_id, order in bench.store.orders.items()}
+    talk.tracker.restore(bench.store.carry(), talk.now)
+    return talk
+
+
+def test_a_carried_order_is_ours_and_is_read_by_its_hash() -> None:
+    bench = Bench()
+    order_id = bench.place(Side.BUY, 450_000, 10)
+    talk = taken_over(bench)
+    assert talk.tracker.is_own(order_id)
+    assert talk.tracker.wants(talk.now).order_hashes == (order_id,)
+    assert talk.tracker.on_order(talk.row(order_id), talk.now) == [
+        OrderAccepted(ts=talk.now, order_id=order_id)
+    ]
+
+
+def test_a_carried_fill_settles_when_a_list_shows_it_and_is_not_told_again() -> None:
+    bench = Bench()
+    order_id = bench.place(Side.BUY, 450_000, 10)
+    bench.fill(order_id, 4, fill_id="0xt1:0:buy")
+    talk = taken_over(bench)
+    assert talk.listed(talk.row(order_id, 4)) == []
+    assert talk.pending(talk.transfer("0xt1", 4)) == []
+    settled = fate(talk.traded(talk.trade(7, "0xt1", 4)))
+    assert (settled.order_id, settled.fill_id, settled.status) == (order_id, "0xt1:0:buy", SETTLED)
+    assert talk.listed(talk.row(order_id, 8)) == [], "the same trade explains nothing new"
+
+
+@pytest.mark.parametrize("fill_id", ["0xt1:0:buy", "0xt1:trade-7:buy", "cum:0-4", "a-name-of-somebody-elses"])
+def test_what_was_booked_and_settled_explains_no_new_fill(fill_id: str) -> None:
+    bench = Bench()
+    order_id = bench.place(Side.BUY, 450_000, 10)
+    key = FillId(fill_id)
+    bench.fill(order_id, 4, fill_id=fill_id, is_estimate=fill_id.startswith("cum"))
+    bench.store.apply(SettlementUpdated(ts=bench.ts, order_id=order_id, fill_id=key, status=SETTLED))
+    talk = taken_over(bench)
+    old = talk.trade(7, "0xt1", 4)
+    assert talk.traded(old) == []
+    assert talk.listed(talk.row(order_id, 8)) == []
+    assert talk.traded(old) == []
+    filled, settled = talk.traded(talk.trade(8, "0xt2", 4), old)
+    assert isinstance(filled, OrderFilled)
+    assert isinstance(settled, SettlementUpdated)
+    assert filled.fill_id == "0xt2:trade-8:buy"
+
+
+def test_an_order_that_had_just_left_has_its_last_count_read_and_no_other_end() -> None:
+    bench = Bench()
+    order_id = bench.place(Side.BUY, 450_000, 10)
+    bench.store.apply(OrderCancelled(ts=bench.ts, order_id=order_id, reason=CancelReason.REQUESTED))
+    talk = taken_over(bench)
+    assert talk.tracker.wants(talk.now).order_hashes == (order_id,)
+    talk.pending(talk.transfer("0xt1", 4))
+    told = fill(talk.tracker.on_order(talk.row(order_id, 4, OrderStatus.CANCELLED), talk.now))
+    assert told.qty == 4

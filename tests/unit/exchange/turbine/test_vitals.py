@@ -83,8 +83,8 @@ def test_whole_seconds_and_slow_answers_prove_nothing() -> None:
 def test_an_old_time_out_of_a_cache_is_outvoted() -> None:
     talk = vitals()
     for _ in range(10):
-        talk.told_time(T0_S - 100, Nanos(T0_S * SECOND), Nanos(T0_S * SECOND + FAST))
-        talk.told_time(T0_S, Nanos(T0_S * SECOND), Nanos(T0_S * SECOND + FAST))
+        assert talk.told_time(T0_S - 100, Nanos(T0_S * SECOND), Nanos(T0_S * SECOND + FAST)) is None
+        assert talk.told_time(T0_S, Nanos(T0_S * SECOND), Nanos(T0_S * SECOND + FAST)) is None
     assert is_fit(talk)
 
 
