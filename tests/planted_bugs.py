@@ -1465,11 +1465,11 @@ BUGS = (
         "tests/e2e/test_spike_bot.py::test_an_order_that_is_not_of_this_process_is_cancelled_before_anything_else",
     ),
     Bug(
-        "spike-an-exception-ends-it-with-orders-working",
+        "spike-takes-no-answer-for-an-empty-list",
         SPIKE,
-        "            if naming is not None and not await clear(viewer, LEAVE_S, say):",
-        "            if naming is not None and not has_failed and not await clear(viewer, LEAVE_S, say):",
-        "tests/e2e/test_spike_bot.py::test_an_exception_cancels_everything_says_why_and_starts_again",
+        "        if left == ():\n",
+        "        if not left:\n",
+        "tests/e2e/test_spike_bot.py::test_leaving_without_a_proof_is_said_and_has_its_own_exit_code",
     ),
     Bug(
         "picture-hides-what-may-have-arrived",

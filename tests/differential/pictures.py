@@ -18,6 +18,7 @@ from turbine_agent.exchange.turbine.picture import Desk, Holdings, Picture, Show
 from turbine_agent.model.events import Level
 from turbine_agent.model.ids import MarketId, OrderId
 from turbine_agent.model.markets import Market, Outcome, Side
+from turbine_agent.model.orders import stake
 from turbine_agent.model.params import AgentParams
 from turbine_agent.model.units import MICROS, SECOND, Money, Nanos, Price, Qty
 
@@ -75,7 +76,7 @@ def drawn_params(chance: Random) -> AgentParams:
     )
 
 
-def drawn_book(chance: Random) -> tuple[tuple[Level, ...], tuple[Level, ...]]:
+def drawn_book(chance: Random, params: AgentParams) -> tuple[tuple[Level, ...], tuple[Level, ...]]:
     """A book: mostly sound, else empty on a side, crossed, merged, or with a stub."""
     scale = chance.choice((1, 1_000, 10_000, 10_000))
     middle = chance.choice(
@@ -96,6 +97,10 @@ def drawn_book(chance: Random) -> tuple[tuple[Level, ...], tuple[Level, ...]]:
         low, high = high, low
     elif kind < 0.03:
         low, high = MICROS - low, low
+    if kind > 0.9:  # a touch at our own price bounds, or just beside
+        bounds = params.strategy.min_price, params.strategy.max_price
+        low, high, scale = bounds[0] + chance.choice((-1, 0)), bounds[1] + chance.choice((0, 1)), 1
+        low, high = chance.choice(((low, high), (low, low + width), (high - width, high)))
     bids = _side(chance, low // scale * scale, -1)
     asks = _side(chance, -(-high // scale) * scale, 1)
     if kind > 0.99:
@@ -129,7 +134,7 @@ def drawn_picture(
     if now is None:
         left = chance.choice((600, 600, 600, 600, 600, 600, 95, 90, 60, 30, chance.randrange(-5, 905)))
         now = Nanos(market.close_ts - left * SECOND + chance.choice((0, 0, 1, -1, chance.randrange(SECOND))))
-    bids, asks = drawn_book(chance) if book is None else book
+    bids, asks = drawn_book(chance, params) if book is None else book
     limit = params.risk.max_data_age_ns
     age = 0 if chance.random() < 0.9 else chance.choice((limit, limit + 1, chance.randrange(2 * limit)))
     holdings = _holdings(chance, params, market)
@@ -189,6 +194,22 @@ def at_an_edge(chance: Random, params: AgentParams, picture: Picture) -> Picture
     return replace(picture, desk=replace(desk, holdings=(*desk.holdings, lost)))
 
 
+def limits_at_an_edge(chance: Random, params: AgentParams, picture: Picture) -> AgentParams:
+    """The same parameters with one limit that the first order to be placed just keeps, or just breaks."""
+    places = spike_bot.decide(picture, params).places
+    if not places:
+        return params
+    first, off = places[0], chance.choice((-1, 0, 1))
+    fair2 = picture.bids[0][0] + picture.asks[0][0]
+    limits = (
+        {"max_order_value": stake(first.side, first.price, first.qty) + off},
+        {"max_order_qty": first.qty + off},
+        {"price_collar": -(-abs(2 * first.price - fair2) // 2) + off},
+        {"min_order_life_ns": first.expires_s * SECOND - picture.ts + off},
+    )
+    return replace(params, risk=replace(params.risk, **chance.choice(limits)))
+
+
 def _holdings(chance: Random, params: AgentParams, market: Market) -> tuple[Holdings, ...]:
     found = []
     if chance.random() < 0.8:
@@ -246,6 +267,7 @@ def _orders(chance: Random, params: AgentParams, picture: Picture) -> tuple[Show
     else:
         size = strategy.order_size
     near = params.execution.replace_threshold
+    smallest = -(-size * (MICROS - params.execution.resize_threshold_ppm) // MICROS)
     orders: list[ShownOrder] = []
     unlisted = 0
     for number in range(chance.choice((1, 2, 2, 2, 3, 4, chance.randrange(18)))):
@@ -256,7 +278,8 @@ def _orders(chance: Random, params: AgentParams, picture: Picture) -> tuple[Show
             (
                 size,
                 size + 1,
-                -(-size * (MICROS - params.execution.resize_threshold_ppm) // MICROS),
+                smallest,
+                smallest - 1,
                 size // 2,
                 chance.randrange(1, 40_000_000),
             )

@@ -132,7 +132,7 @@ def kill_at_random(url: str, wallet: Wallet, kills: int, seed: int) -> int:
         began_s = int(time.time())
         process = start("--host", url, environ=live)
         assert process.stdout is not None
-        if number and chance.random() < 0.2:
+        if 0 < number < kills and chance.random() < 0.2:
             time.sleep(1.5 * chance.random())  # Before it has cleared anything, perhaps while it does.
         else:
             line = process.stdout.readline()
