@@ -37,8 +37,10 @@ NO_WEATHER: Final = {
 }
 """Other readings of the protocol: an exchange does not change those within an hour."""
 
-TOO_DEAR: Final = {"gzip-bomb"}
-"""Half a second for every answer that is packed."""
+LEFT_OUT: Final = NO_WEATHER | {
+    "gzip-bomb",  # Half a second for every answer that is packed.
+    "resolved-twice",  # A claim under way then pays what nobody was told; a person has to look at that.
+}
 
 KILLS: Final = 0.15
 """How often a minute's weather ends with the process."""
@@ -49,8 +51,7 @@ CALM_S: Final = 400
 
 def draw(chance: Random) -> tuple[str, ...]:
     """The faults of the next minute or so: most often one or two, at times none."""
-    left_out = NO_WEATHER | TOO_DEAR
-    kinds = [f for f in FAULTS if f.name not in left_out and not f.is_lie and not f.usual]
+    kinds = [f for f in FAULTS if f.name not in LEFT_OUT and not f.is_lie and not f.usual]
     drawn = [kinds[int(chance.random() * len(kinds))] for _ in range(int(chance.random() * 4))]
     return tuple(f"{fault.name}={min(1.0, fault.named * 4 * chance.random()):.4f}" for fault in drawn)
 

@@ -10,7 +10,7 @@ from tests.kit import MARKET, NEXT_MARKET, Bench, params, snapshot
 from tests.scenario.playbook import CASH, Talk
 
 from turbine_agent.core.orders import OrderState
-from turbine_agent.core.state import UNASKED_MAX
+from turbine_agent.core.state import LATE_CANCEL, UNASKED_MAX
 from turbine_agent.model.events import (
     BalanceRead,
     BookDelta,
@@ -760,7 +760,7 @@ def test_a_market_resolved_the_other_way_is_valued_anew_and_never_twice() -> Non
 
 def test_orders_that_somebody_else_keeps_cancelling_latch() -> None:
     with Talk() as talk:
-        talk.quote()
+        quote_long_after_the_start(talk)
         for number in range(1, UNASKED_MAX + 1):
             bid = talk.living()[0]
             talk.hear(OrderCancelled(ts=talk.ts, order_id=bid, reason=CancelReason.UNKNOWN))
@@ -771,6 +771,30 @@ def test_orders_that_somebody_else_keeps_cancelling_latch() -> None:
             talk.hear(snapshot(talk.ts))
             talk.ignore()
         assert Halt.FOREIGN_ORDER in talk.agent.halts
+
+
+def quote_long_after_the_start(talk: Talk) -> None:
+    """A cancel of everything was asked for at the start, and might have been slow."""
+    talk.start()
+    talk.ts = Nanos(talk.ts + LATE_CANCEL)
+    talk.hear(snapshot(talk.ts))
+    talk.ignore()
+    talk.accept(*talk.living())
+    talk.ignore()
+
+
+def test_a_cancel_of_everything_that_was_carried_out_late_is_not_somebody_else() -> None:
+    with Talk() as talk:
+        talk.quote()
+        for _ in range(UNASKED_MAX + 1):
+            bid = talk.living()[0]
+            talk.hear(OrderCancelled(ts=talk.ts, order_id=bid, reason=CancelReason.UNKNOWN))
+            talk.ignore()
+            talk.tick(1)
+            talk.ignore()
+            talk.hear(snapshot(talk.ts))
+            talk.ignore()
+        assert Halt.FOREIGN_ORDER not in talk.agent.halts
 
 
 def test_an_exchange_that_clears_its_books_is_not_somebody_else() -> None:

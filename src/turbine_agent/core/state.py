@@ -71,6 +71,10 @@ exchange clears its books it takes all orders once, and those are fewer."""
 
 UNASKED_WINDOW: Final = 60 * SECOND
 
+LATE_CANCEL: Final = 60 * SECOND
+"""A cancel of everything whose answer was lost may be carried out so much later, and then takes orders that
+were placed since: the exchange gives a request about a minute."""
+
 RETIRED_CARRIED_MAX: Final = 100
 """Finished markets that a next process is told of: a day of one series."""
 
@@ -182,6 +186,7 @@ class StateStore:
         """How many orders that list had."""
         self._first_list_ts: Nanos | None = None
         """When the first list of open orders was read."""
+        self._cancel_all_ts: Nanos | None = None
         self._unasked: list[Nanos] = []
         """When orders of ours were cancelled that nobody had asked for, the latest ones."""
         self.positions_ok_ts = Nanos(0)
@@ -288,6 +293,7 @@ class StateStore:
             case CancelOrder(order_id=order_id):
                 self.orders[order_id].cancel_asked_ts = ts
             case CancelAll(market_id=scope):
+                self._cancel_all_ts = ts
                 for order in self.living_orders():
                     if scope is None or order.terms.market_id == scope:
                         order.cancel_asked_ts = ts
@@ -503,6 +509,8 @@ class StateStore:
         state = self.markets[order.terms.market_id]
         if event.reason is not CancelReason.UNKNOWN or self.now >= state.market.close_ts:
             return  # It gave way to a newer one, or its market has ended.
+        if self._cancel_all_ts is not None and self.now - self._cancel_all_ts < LATE_CANCEL:
+            return
         self._unasked = [ts for ts in self._unasked if ts > self.now - UNASKED_WINDOW] + [self.now]
         if len(self._unasked) >= UNASKED_MAX:
             self._find(Halt.FOREIGN_ORDER, f"{len(self._unasked)} orders were cancelled, and not by us")
