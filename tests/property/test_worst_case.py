@@ -129,14 +129,18 @@ def test_no_sequence_of_part_fills_loses_more_than_the_worst_case_said_before(
     winner: Outcome,
     estimates: list[tuple[int, int]],
 ) -> None:
-    """Part-fills of any size, rounded as the exchange does, the highest fee on each, settled or undone in any
+    """To within 0.002 USDC an order, which is what rounding can take of a thousand pieces.
+
+    Part-fills of any size, rounded as the exchange does, the highest fee on each, settled or undone in any
     mix. Some are told as estimates and turn out to have been many pieces, of which some were undone.
     """
     estimates = list(estimates)
     fee_ppm = 10_000
     bench = Bench(params(risk={"fee_ppm": fee_ppm}))
     ids = [bench.place(side, price, qty, outcome=outcome) for outcome, side, price, qty in orders]
-    ceiling = market_worst_case(bench.state, fee_ppm)
+    # An order that gains is not counted, and neither is what rounding may take of a part of it: its crumbs.
+    crumbs = 2 * FILLS_PER_ORDER_MAX * len(orders)
+    ceiling = market_worst_case(bench.state, fee_ppm) + crumbs
     for index, size, settles, is_undone in pieces:
         order = bench.store.orders[ids[index % len(ids)]]
         piece = min(size, order.leaves_qty)
