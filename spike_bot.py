@@ -208,7 +208,7 @@ async def trade(
             if naming is not None and not await clear(viewer, LEAVE_S, say):
                 return ORDERS_LEFT
         if not has_failed:
-            return DONE if has_book else UNREACHABLE
+            return DONE if has_book or stopping.is_set() else UNREACHABLE
         await asyncio.sleep(SLEEP_S)
 
 
