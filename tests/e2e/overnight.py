@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from random import Random
 from typing import Final
@@ -88,7 +89,12 @@ class Night:
         server = ExchangeServer(switches, self._seed, OPEN)
         await server.listen(0)
         server.run_in_real_time(1.0, OPEN, clock=elapsed)
-        settings = load(None, {}).settings
+        # Whether the doctrine earns or loses is another question: a day of losses must not end this one.
+        loaded = load(None, {}).settings
+        risk = msgspec.structs.replace(
+            loaded.risk, soft_drawdown_limit=Decimal(5_000), hard_drawdown_limit=Decimal(10_000)
+        )
+        settings = msgspec.structs.replace(loaded, risk=risk)
         local = LocalSigner(
             wallet_secret(KEY), POLYGON, guard=SigningGuard(to_signing_limits(settings), clock)
         )

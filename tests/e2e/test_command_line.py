@@ -57,15 +57,20 @@ class Terminal:
         self.screen = ""
         self._ours = ours
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "turbine_agent", *arguments],
-            cwd=ROOT,
-            env=BARE | {"TERM": "xterm-256color", "COLUMNS": "80", "LINES": "40", "LANG": "C.UTF-8"},
-            stdin=theirs,
-            stdout=theirs,
-            stderr=theirs,
-            start_new_session=True,
-        )
+        # A suite that was started in the background ignores Ctrl-C, and what it starts would do so, too.
+        was = signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "turbine_agent", *arguments],
+                cwd=ROOT,
+                env=BARE | {"TERM": "xterm-256color", "COLUMNS": "80", "LINES": "40", "LANG": "C.UTF-8"},
+                stdin=theirs,
+                stdout=theirs,
+                stderr=theirs,
+                start_new_session=True,
+            )
+        finally:
+            signal.signal(signal.SIGINT, was)
         os.close(theirs)
 
     def read_until(self, text: str | None) -> None:
