@@ -568,7 +568,7 @@ def test_f62_two_agents_with_the_same_wallet_stop_each_other() -> None:
             try:
                 # The second one cancels what it finds at its start; the first one's new quotes are foreign to
                 # it, and its own to the first.
-                await wait_for(lambda: w.state is agent.state is AgentState.LATCHED, 60)
+                await wait_for(lambda: w.state is agent.state is AgentState.LATCHED, 180)
                 await wait_for(lambda: not w.working(), 10)
             finally:
                 run.cancel()
