@@ -1,8 +1,9 @@
-"""The one file with sockets: carries out the core's commands on Turbine, and hands it events.
+"""Carries out the core's commands on Turbine, and hands it events.
 
 Nothing is decided here. What to send comes from `wire` and `signing`, what an answer means from `outcome`,
 when to connect and which book to read from `session`, whose fill it was from `fills`, which market is the one
-from `rollover`, how often to ask from `quota`. This file waits: for sockets, for answers, for time.
+from `rollover`, how often to ask from `quota`. Bytes travel with `transport`. This file waits: for answers,
+for time.
 
     async with TurbineClient(config, signer, minter) as client:
         while True:
@@ -24,8 +25,7 @@ as a duplicate, and either tells more than silence. What is left unknown is for 
 *Events.* Of several books of an outcome that wait for the core it gets the latest. If it lags behind for
 longer than `vitals` allows, or this process stood still, that is a gap, and comes before what waited.
 
-The host is pinned: no redirects, no proxies from the environment, JSON only, bodies of bounded size. A
-request is sent again only if surely no byte of it left, and then as the same bytes.
+A request is sent again only if surely no byte of it left, and then as the same bytes.
 """
 
 from __future__ import annotations
@@ -39,9 +39,7 @@ from random import Random
 from types import TracebackType
 from typing import Final, Self, TypeVar, assert_never
 
-import aiohttp
 import msgspec
-from yarl import URL
 
 from turbine_agent.exchange.turbine import outcome, session, wire
 from turbine_agent.exchange.turbine import vitals as pulse
@@ -49,7 +47,6 @@ from turbine_agent.exchange.turbine.clock import SystemClock
 from turbine_agent.exchange.turbine.fills import Tracker
 from turbine_agent.exchange.turbine.outcome import (
     Done,
-    Lost,
     NotSent,
     Reply,
     Result,
@@ -69,6 +66,16 @@ from turbine_agent.exchange.turbine.signing import (
     Signer,
     SigningRefusedError,
     TokenMinter,
+)
+from turbine_agent.exchange.turbine.transport import (
+    Ended,
+    Frame,
+    HttpRequest,
+    Pong,
+    SocketTransport,
+    StreamConnection,
+    StreamError,
+    Transport,
 )
 from turbine_agent.exchange.turbine.vitals import BEAT_S, VitalParams, Vitals
 from turbine_agent.model.carry import Carry
@@ -110,8 +117,6 @@ from turbine_agent.protocol import constants, tokens
 from turbine_agent.protocol.constants import CLAIM_SPACING_S, UINT256_MAX, Chain
 
 T = TypeVar("T")
-
-USER_AGENT: Final = "turbine-agent"
 
 QUEUE_MAX: Final = 20_000
 """Events that may wait for the core. It takes them in microseconds: so many mean that it stands still."""
@@ -176,10 +181,12 @@ class TurbineClient:
         clock: Callable[[], Nanos] | None = None,
         wall_s: Callable[[], int] | None = None,
         chance: Random | None = None,
+        transport: Transport | None = None,
         on_alert: Callable[[RaiseAlert], None] | None = None,
         step: Callable[[str], None] = lambda _: None,
     ) -> None:
         """Without a `minter` nothing that needs a bearer token can be done: such requests are not sent.
+        Without a `transport` there are sockets.
 
         `wall_s` is the clock that tokens are dated by, Unix seconds; by default the same. `step` hears the
         names of places that an order passes on its way.
@@ -197,7 +204,11 @@ class TurbineClient:
         self._wall_s = wall_s or (lambda: self.now() // SECOND)
         self._step = step
         self._on_alert = on_alert
-        chance = chance or Random(secrets.randbits(64))
+        chance = self._chance = chance or secrets.SystemRandom()
+        self._transport: Transport = transport or SocketTransport(
+            config.base_url, config.stream_url, connect_timeout_s=config.connect_timeout_s
+        )
+        self._is_open = False
         self._trader = signer.naming.trader
         self.tracker = Tracker(self._trader, taker_fee_ppm=config.taker_fee_ppm)
         self._writes = Quota(
@@ -236,13 +247,12 @@ class TurbineClient:
         self._claim_free_ts = Nanos(0)
         self._claiming: dict[MarketId, None] = {}
         self._last_ts = Nanos(0)
-        self._http: aiohttp.ClientSession | None = None
 
     # -- life ----------------------------------------------------------------------------------------------
 
     def restore(self, carry: Carry) -> None:
         """Take up what an earlier process has left. Before the context is entered."""
-        if self._http is not None:
+        if self._is_open:
             raise RuntimeError("restore comes before the client is entered")
         self.tracker.restore(carry, self.now())
         for carried in carry.markets:
@@ -261,17 +271,8 @@ class TurbineClient:
         return watch
 
     async def __aenter__(self) -> Self:
-        timeout = aiohttp.ClientTimeout(total=None, connect=self.config.connect_timeout_s)
-        self._http = aiohttp.ClientSession(
-            timeout=timeout,
-            connector=aiohttp.TCPConnector(limit=32),
-            headers={
-                "User-Agent": USER_AGENT,
-                "Accept": "application/json",
-                "Accept-Encoding": "identity",
-            },
-            cookie_jar=aiohttp.DummyCookieJar(),
-        )
+        self._is_open = True
+        await self._transport.open()
         self._vitals.beat(asyncio.get_running_loop().time(), pulse.asleep_s())
         self.spawn(self._beat())
         for stream in self._streams:
@@ -291,8 +292,7 @@ class TurbineClient:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._http is not None:
-            await self._http.close()
+        await self._transport.close()
 
     async def next_event(self) -> AnyEvent:
         """The next fact. Raises what went wrong in a task of this client."""
@@ -938,33 +938,25 @@ class TurbineClient:
         connect_s: float,
         bytes_max: int,
     ) -> Result:
-        headers = {"Content-Type": "application/json"} if body is not None else {}
+        authorization = None
         if is_private:
             if self._minter is None:
                 return NotSent(detail="there is no API key")
-            token = self._minter.mint(self._wall_s(), secrets.token_bytes(16))
-            headers["Authorization"] = tokens.BEARER + token
-        assert self._http is not None, "the client is used inside of its `async with`"
+            token_id = self._chance.randbytes(16)
+            authorization = tokens.BEARER + self._minter.mint(self._wall_s(), token_id)
+        assert self._is_open, "the client is used inside of its `async with`"
         self.requests += 1
-        url = URL(self.config.base_url.rstrip("/") + target, encoded=True)
-        try:
-            async with asyncio.timeout(timeout_s):
-                request = self._http.request(
-                    method,
-                    url,
-                    data=body,
-                    headers=headers,
-                    allow_redirects=False,
-                    timeout=aiohttp.ClientTimeout(total=None, connect=connect_s),
-                )
-                async with request as response:
-                    return await _read_reply(response, bytes_max)
-        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
-            return NotSent(detail=_described(error))
-        except TimeoutError:
-            return Lost(detail="no answer in time")
-        except (aiohttp.ClientError, OSError) as error:
-            return Lost(detail=_described(error))
+        return await self._transport.request(
+            HttpRequest(
+                method=method,
+                target=target,
+                body=body,
+                authorization=authorization,
+                timeout_s=timeout_s,
+                connect_s=connect_s,
+                bytes_max=bytes_max,
+            )
+        )
 
     def _note_read(self, detail: str) -> None:
         """Count readings that failed; too many in a row, and nothing known is to be relied on."""
@@ -1011,12 +1003,9 @@ class TurbineClient:
         """Read a book for a stream."""
         self.spawn(self._read_book(stream, market_id, which))
 
-    def open_socket(self) -> Awaitable[aiohttp.ClientWebSocketResponse]:
-        """A new connection to the stream."""
-        assert self._http is not None, "the client is used inside of its `async with`"
-        return self._http.ws_connect(
-            self.config.stream_url, autoping=False, max_msg_size=wire.FRAME_BYTES_MAX, autoclose=True
-        )
+    def open_stream(self) -> Awaitable[StreamConnection]:
+        """A new connection to the stream. Raises StreamError."""
+        return self._transport.connect()
 
     # -- inside --------------------------------------------------------------------------------------------
 
@@ -1121,75 +1110,49 @@ class _Stream:
 
     async def _run(self, outbox: asyncio.Queue[session.Send | session.Ping]) -> None:
         """One connection, from its opening to its end."""
-        detail = "closed by the exchange"
         try:
-            async with await self._client.open_socket() as socket:
+            connection = await self._client.open_stream()
+        except StreamError as error:
+            detail = str(error)
+        else:
+            try:
                 self.tell(lambda policy, now: policy.opened(now))
-                writer = asyncio.get_running_loop().create_task(_write_all(socket, outbox))
+                writer = asyncio.get_running_loop().create_task(_write_all(connection, outbox))
                 try:
-                    detail = await self._receive(socket)
+                    detail = await self._receive(connection)
                 finally:
                     writer.cancel()
                     await asyncio.gather(writer, return_exceptions=True)
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            detail = _described(error)
+            finally:
+                await connection.close()
         self.tell(lambda policy, now: policy.closed(now, detail))
 
-    async def _receive(self, socket: aiohttp.ClientWebSocketResponse) -> str:
+    async def _receive(self, connection: StreamConnection) -> str:
         """Hand over what comes. Returns why nothing comes any longer."""
         while True:
-            message = await socket.receive()
-            if message.type in {aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY}:
-                self._on_frame(message.data)
-            elif message.type is aiohttp.WSMsgType.PONG:
-                self.tell(lambda policy, now: policy.pong(now))
-            elif message.type is aiohttp.WSMsgType.PING:
-                await socket.pong(message.data)
-            elif message.type is aiohttp.WSMsgType.ERROR:
-                return _described(socket.exception())
-            else:
-                return f"closed by the exchange with code {socket.close_code}"
+            match await connection.receive():
+                case Frame(data=data):
+                    self._on_frame(data)
+                case Pong():
+                    self.tell(lambda policy, now: policy.pong(now))
+                case Ended(detail=detail):
+                    return detail
 
     def _on_frame(self, data: str | bytes) -> None:
         self.tell(lambda policy, now: self._client.hear(policy.frame(now, data)))
 
 
 async def _write_all(
-    socket: aiohttp.ClientWebSocketResponse, outbox: asyncio.Queue[session.Send | session.Ping]
+    connection: StreamConnection, outbox: asyncio.Queue[session.Send | session.Ping]
 ) -> None:
-    """Send what is to be sent, in order. A broken connection is the reader's news."""
-    with suppress(aiohttp.ClientError, OSError):
-        while True:
-            action = await outbox.get()
-            if isinstance(action, session.Ping):
-                await socket.ping()
-            else:
-                await socket.send_str(action.text)
+    """Send what is to be sent, in order."""
+    while True:
+        action = await outbox.get()
+        if isinstance(action, session.Ping):
+            await connection.ping()
+        else:
+            await connection.send(action.text)
 
 
 def _is_due(at: Nanos | None, now: Nanos) -> bool:
     return at is not None and now >= at
-
-
-async def _read_reply(response: aiohttp.ClientResponse, bytes_max: int) -> Result:
-    """Read an answer to its end, but not more than is allowed."""
-    chunks = []
-    size = 0
-    async for chunk in response.content.iter_chunked(1 << 16):
-        size += len(chunk)
-        if size > bytes_max:
-            response.close()
-            return Lost(detail=f"{response.status} with more than {bytes_max} bytes")
-        chunks.append(chunk)
-    return Reply(
-        status=response.status,
-        content_type=response.headers.get("Content-Type", "").partition(";")[0].strip().lower(),
-        body=b"".join(chunks),
-        retry_after_s=outcome.retry_after(response.headers.get("Retry-After")),
-        date_s=outcome.date_s(response.headers.get("Date")),
-    )
-
-
-def _described(error: BaseException | None) -> str:
-    """What an exception of the network's says, with its kind, fit for a log."""
-    return wire.printable(f"{type(error).__name__}: {error}")
