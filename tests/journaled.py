@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tests.disk import hasty_disk
+from turbine_agent.simulation.disk import hasty_disk
 
 from turbine_agent.journal import Journal, JournalReader, Mode, OrderNaming, RunHeader
 from turbine_agent.journal.records import SIMULATED

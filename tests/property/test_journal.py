@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory, mkdtemp
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.disk import Fate, SimulatedDisk
+from turbine_agent.simulation.disk import Fate, SimulatedDisk
 from tests.unit.journal.bench import HEADER, fill, open_journal, read
 
 from turbine_agent.journal import JournalError, JournalReader, Record

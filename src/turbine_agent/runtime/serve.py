@@ -188,7 +188,13 @@ class ExchangeServer:
             over.cancel()  # The clock stands still: nobody else would ever end them.
         self.exchange.hub.end_all(GOING_AWAY)
         if self._runner is not None:
+            served = self._runner.server
             await self._runner.cleanup()
+            await asyncio.sleep(0)  # Whoever was being accepted meanwhile has no one to close him.
+            await asyncio.sleep(0)
+            for connection in [] if served is None else served.connections:
+                if connection.transport is not None:
+                    connection.transport.abort()
 
     def _fail(self, error: Exception) -> None:
         if self.failure is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import apsw
-from tests.disk import hasty_disk
+from turbine_agent.simulation.disk import hasty_disk
 from tests.kit import MARKET, T0, params, snapshot
 
 from turbine_agent.journal import Identity, Journal, JournalReader, Mode, Record, RunHeader

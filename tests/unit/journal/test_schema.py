@@ -7,7 +7,7 @@ from pathlib import Path
 
 import apsw
 import pytest
-from tests.disk import hasty_disk
+from turbine_agent.simulation.disk import hasty_disk
 from tests.kit import MARKET, NEXT_MARKET, T0, params
 from tests.unit.journal.bench import HEADER, open_journal
 

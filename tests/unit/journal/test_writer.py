@@ -10,7 +10,7 @@ from pathlib import Path
 import apsw
 import msgspec
 import pytest
-from tests.disk import Op, SimulatedDisk, Sync, Truncate, Write
+from turbine_agent.simulation.disk import Op, SimulatedDisk, Sync, Truncate, Write
 from tests.kit import T0, snapshot
 from tests.unit.journal.bench import HEADER, WALLET, fill, open_journal, read, tamper, write
 

@@ -182,11 +182,12 @@ class TurbineClient:
         wall_s: Callable[[], int] | None = None,
         chance: Random | None = None,
         transport: Transport | None = None,
+        asleep_s: Callable[[], float] = pulse.asleep_s,
         on_alert: Callable[[RaiseAlert], None] | None = None,
         step: Callable[[str], None] = lambda _: None,
     ) -> None:
         """Without a `minter` nothing that needs a bearer token can be done: such requests are not sent.
-        Without a `transport` there are sockets.
+        Without a `transport` there are sockets. `asleep_s` tells how long the machine has ever slept.
 
         `wall_s` is the clock that tokens are dated by, Unix seconds; by default the same. `step` hears the
         names of places that an order passes on its way.
@@ -208,6 +209,7 @@ class TurbineClient:
         self._transport: Transport = transport or SocketTransport(
             config.base_url, config.stream_url, connect_timeout_s=config.connect_timeout_s
         )
+        self._asleep_s = asleep_s
         self._is_open = False
         self._trader = signer.naming.trader
         self.tracker = Tracker(self._trader, taker_fee_ppm=config.taker_fee_ppm)
@@ -273,7 +275,7 @@ class TurbineClient:
     async def __aenter__(self) -> Self:
         self._is_open = True
         await self._transport.open()
-        self._vitals.beat(asyncio.get_running_loop().time(), pulse.asleep_s())
+        self._vitals.beat(asyncio.get_running_loop().time(), self._asleep_s())
         self.spawn(self._beat())
         for stream in self._streams:
             stream.start()
@@ -1027,7 +1029,7 @@ class TurbineClient:
             self._emit(event)
 
     def _emit(self, event: AnyEvent) -> None:
-        still = self._vitals.stood_still(asyncio.get_running_loop().time(), pulse.asleep_s())
+        still = self._vitals.stood_still(asyncio.get_running_loop().time(), self._asleep_s())
         if still is not None:
             self._events.put_nowait(GapDetected(ts=event.ts, market_id=None, detail=still))
         if isinstance(event, BookSnapshot):
@@ -1041,10 +1043,10 @@ class TurbineClient:
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(BEAT_S)
-            still = self._vitals.stood_still(loop.time(), pulse.asleep_s())
+            still = self._vitals.stood_still(loop.time(), self._asleep_s())
             if still is not None:
                 self._emit(GapDetected(ts=self.now(), market_id=None, detail=still))
-            self._vitals.beat(loop.time(), pulse.asleep_s())
+            self._vitals.beat(loop.time(), self._asleep_s())
 
     def spawn(self, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
         """Start a task that belongs to this client; if it fails, so does `next_event`."""

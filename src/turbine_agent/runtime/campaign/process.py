@@ -1,0 +1,194 @@
+"""A process of the agent's inside a simulation: the parts of `runtime.run`, without an operating system.
+
+Core, recovery, supervision of the loop, journal and adapter are the production code. In place of sockets there
+is a `Line`, in place of the disk one that can be broken (`simulation.disk`), in place of the wall clock one
+that can be set wrong. What is left out is what only a machine has: the lease's file lock, the control socket,
+the guardian's process, signals. Those are tried with real processes (`tests/e2e`).
+
+A process ends in order (`stop`), by an exception of its own, or from outside (`kill`): between two of its steps
+it is not there any more, and neither its line nor its disk takes anything from it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from random import Random
+
+import msgspec
+
+from turbine_agent.core.agent import Agent
+from turbine_agent.exchange.turbine.client import ClientConfig, TurbineClient
+from turbine_agent.exchange.turbine.signing import Signer, TokenMinter
+from turbine_agent.journal import Journal, RunHeader
+from turbine_agent.journal.records import Mode, NamingScheme, OrderNaming
+from turbine_agent.model.carry import Latch
+from turbine_agent.model.commands import AnyCommand, PlaceOrder
+from turbine_agent.model.events import AnyEvent, OperatorAction, OperatorRequested, Restored
+from turbine_agent.model.params import AgentParams
+from turbine_agent.model.reasons import LATCHING
+from turbine_agent.model.units import Nanos
+from turbine_agent.runtime.campaign.network import Line
+from turbine_agent.runtime.driver import CommandDigest, Observer
+from turbine_agent.runtime.live import Ending, LiveRun
+from turbine_agent.runtime.recovery import encode_carry, recover, with_latches
+from turbine_agent.runtime.run import FAREWELL, Checkpointer
+from turbine_agent.simulation.disk import SimulatedDisk
+
+
+class Account(msgspec.Struct, frozen=True, kw_only=True):
+    """Whose process it is, and how it is set up."""
+
+    params: AgentParams
+    config: ClientConfig
+    signer: Signer
+    minter: TokenMinter
+    chain_id: int
+
+
+class Ledgered:
+    """The journal, and which orders it holds: what was flushed is an intent, what was not is nothing."""
+
+    def __init__(self, journal: Journal, digest: CommandDigest, intents: dict[str, None]) -> None:
+        self._journal = journal
+        self._digest = digest
+        self._intents = intents
+        self._waiting: list[str] = []
+
+    def event(self, event: AnyEvent) -> None:
+        self._journal.event(event)
+
+    def command(self, command: AnyCommand) -> None:
+        self._journal.command(command)
+        if isinstance(command, PlaceOrder):
+            self._waiting.append(command.order_id)
+
+    def flush(self) -> None:
+        self._journal.flush()
+        if self._waiting:
+            self._intents.update(dict.fromkeys(self._waiting))
+            self._waiting.clear()
+
+
+class Process:
+    """See the module's text."""
+
+    def __init__(
+        self,
+        account: Account,
+        *,
+        line: Line,
+        disk: SimulatedDisk,
+        path: Path,
+        latches: dict[str, Latch],
+        intents: dict[str, None],
+        clock: Callable[[], Nanos],
+        chance: Random,
+        observers: Sequence[Observer],
+        step: Callable[[str], None],
+        digest: CommandDigest,
+    ) -> None:
+        """Open the journal and take up what is in it. Raises JournalError.
+
+        `latches` is the latch file: what stays when the process is gone. `intents` are the orders that a journal
+        of this wallet holds.
+        """
+        params, naming = account.params, account.signer.naming
+        self.line = line
+        self.disk = disk
+        self.agent = Agent(params, identify=naming.identify)
+        self.journal = Journal.open(path, wallet=naming.trader, chain_id=account.chain_id, vfs=disk.name)
+        self._clock = clock
+        self._latches = latches
+        self._is_asked = False
+        self._run: asyncio.Task[Ending] | None = None
+        known = recover(params, self.journal.reader.latest_checkpoint(), self.journal.reader.tail())
+        self._carry = with_latches(known, tuple(latches.values()))
+        step("recovered")
+        self.client = TurbineClient(
+            account.config,
+            account.signer,
+            account.minter,
+            clock=clock,
+            chance=chance,
+            transport=line,
+            step=step,
+            asleep_s=lambda: 0.0,
+        )
+        if self._carry is not None:
+            self.client.restore(self._carry)
+        self._live = LiveRun(
+            self.agent,
+            self.client,
+            digest=digest,
+            recorder=Ledgered(self.journal, digest, intents),
+            observers=(self._keep_latches, Checkpointer(self.agent, self.journal, step), *observers),
+            step=step,
+        )
+        self.journal.begin_run(
+            RunHeader(
+                started_ts=clock(),
+                mode=Mode.LIVE,
+                version="campaign",
+                params=params,
+                naming=OrderNaming(
+                    scheme=NamingScheme.TURBINE,
+                    trader=naming.trader,
+                    maker_fee_recipient=naming.maker_fee_recipient,
+                ),
+                source="campaign",
+            )
+        )
+        self._step = step
+
+    def start(self) -> asyncio.Task[Ending]:
+        """Let it live; the task ends as the process does."""
+        self._run = asyncio.get_running_loop().create_task(self._life())
+        return self._run
+
+    async def _life(self) -> Ending:
+        async with self.client:
+            if self._carry is not None:
+                self._live.deal(Restored(ts=self._clock(), carry=self._carry))
+            self._step("restored")
+            ending = await self._live.run(
+                lambda: self._is_asked, farewell_ns=FAREWELL, reason="the campaign is over"
+            )
+        self.journal.checkpoint(encode_carry(self.agent.store.carry()))
+        self.journal.flush()
+        return ending
+
+    def stop(self) -> None:
+        """Ask it to end in order, with its next event."""
+        self._is_asked = True
+
+    def ask(self, action: OperatorAction, reason: str) -> None:
+        """Have a person speak to it."""
+        self.client.relay(OperatorRequested(ts=self.client.now(), action=action, reason=reason))
+
+    async def kill(self) -> None:
+        """End it where it stands."""
+        self.line.cut()
+        if self._run is not None:
+            self._run.cancel()
+            await asyncio.gather(self._run, return_exceptions=True)
+        self.release()
+
+    def release(self) -> None:
+        """Let go of what the machine holds for it. The disk is taken as it was before."""
+        self.journal.close()
+
+    def _keep_latches(self, event: AnyEvent) -> None:
+        """As `run.LatchKeeper`, with a file that nobody can lose."""
+        now = {one.halt.value: one for one in self.agent.latches()}
+        if now == self._latches:
+            return
+        if now:
+            self._latches.update(now)
+        elif isinstance(event, OperatorRequested):
+            self._latches.clear()
+
+    @property
+    def is_latched(self) -> bool:
+        return any(halt in LATCHING for halt in self.agent.halts)
