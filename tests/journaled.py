@@ -10,8 +10,6 @@ from __future__ import annotations
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from turbine_agent.simulation.disk import hasty_disk
-
 from turbine_agent.journal import Journal, JournalReader, Mode, OrderNaming, RunHeader
 from turbine_agent.journal.records import SIMULATED
 from turbine_agent.model.commands import AnyCommand
@@ -19,6 +17,7 @@ from turbine_agent.model.events import AnyEvent
 from turbine_agent.model.params import AgentParams
 from turbine_agent.model.units import Nanos
 from turbine_agent.runtime.replay import RunReplay, replay_run
+from turbine_agent.simulation.disk import hasty_disk
 
 
 class Tape:

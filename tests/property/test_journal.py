@@ -16,12 +16,12 @@ from tempfile import TemporaryDirectory, mkdtemp
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from turbine_agent.simulation.disk import Fate, SimulatedDisk
 from tests.unit.journal.bench import HEADER, fill, open_journal, read
 
 from turbine_agent.journal import JournalError, JournalReader, Record
 from turbine_agent.journal.wal import wal_path
 from turbine_agent.model.units import Nanos
+from turbine_agent.simulation.disk import Fate, SimulatedDisk
 
 SESSIONS = 4
 DISKS = count()

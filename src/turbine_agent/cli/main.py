@@ -19,6 +19,7 @@ import typer
 
 from turbine_agent.cli import (
     backtest,
+    campaign,
     config,
     doctor,
     exchange,
@@ -63,6 +64,7 @@ app.command("cancel-all")(operate.cancel_all)
 app.command("claim")(operate.claim)
 app.command("stop")(operate.stop)
 app.command("doctor")(doctor.doctor)
+app.add_typer(campaign.app, name="campaign")
 app.add_typer(journal.app, name="journal")
 app.command("signer")(signer.signer)
 app.add_typer(config.app, name="config")

@@ -122,7 +122,7 @@ class Journal:
                 connection.execute("BEGIN IMMEDIATE")
             return cls(path, connection, held, recovery, reader)
         except BaseException:
-            connection.close()
+            _let_go(connection)
             held.abandon()
             raise
 
@@ -188,7 +188,7 @@ class Journal:
         finally:
             # Closing folds the log into the database if no reader is in the way; else the next one does it.
             self._is_closed = True
-            self._connection.close()
+            _let_go(self._connection)
             self._lock.release()
 
     def __enter__(self) -> Self:
@@ -240,6 +240,14 @@ class Journal:
         except JournalError as failure:
             self._failed = failure
             raise
+
+
+def _let_go(connection: apsw.Connection) -> None:
+    """Close a connection. A disk that does not take what closing would still write has been told of, or will
+    be by the next one who opens the journal: nothing that was promised is lost by it.
+    """
+    with suppress(apsw.Error):
+        connection.close()
 
 
 def _prepare(

@@ -41,23 +41,29 @@ class Op(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Create(Op, frozen=True, kw_only=True):
-    pass
+    """A file was made."""
 
 
 class Write(Op, frozen=True, kw_only=True):
+    """Bytes were written."""
+
     offset: int
     data: bytes
 
 
 class Truncate(Op, frozen=True, kw_only=True):
+    """A file was made shorter, or longer with zeros."""
+
     size: int
 
 
 class Sync(Op, frozen=True, kw_only=True):
-    pass
+    """All of a file is on the platters."""
 
 
 class Delete(Op, frozen=True, kw_only=True):
+    """A file was removed."""
+
     is_synced: bool
 
 

@@ -19,7 +19,7 @@ import selectors
 from collections.abc import Callable, Mapping
 from math import ceil
 from selectors import SelectorKey
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVarTuple
 
 from turbine_agent.model.units import SECOND, Nanos
 from turbine_agent.simulation.scheduler import Scheduler
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from contextvars import Context
 
     from _typeshed import FileDescriptorLike
+
+Ts = TypeVarTuple("Ts")
 
 LATE: Final = 1_000
 """Nanoseconds after its instant at which a timer fires."""
@@ -51,13 +53,13 @@ class WorldLoop(asyncio.SelectorEventLoop):
         return (self.scheduler.now - self._start) / SECOND
 
     def call_soon(
-        self, callback: Callable[..., object], *args: Any, context: Context | None = None
+        self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
     ) -> asyncio.Handle:
         self._has_news = True
         return super().call_soon(callback, *args, context=context)
 
     def call_at(
-        self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+        self, when: float, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
     ) -> asyncio.TimerHandle:
         self._has_news = True
         return super().call_at(when, callback, *args, context=context)

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import apsw
 import pytest
-from turbine_agent.simulation.disk import hasty_disk
 from tests.kit import MARKET, NEXT_MARKET, T0, params
 from tests.unit.journal.bench import HEADER, open_journal
 
@@ -37,6 +36,7 @@ from turbine_agent.model.markets import Outcome, Side
 from turbine_agent.model.orders import Holding, OrderTerms, SettlementStatus
 from turbine_agent.model.units import SECOND, Money, Nanos, Price, Qty
 from turbine_agent.runtime.driver import CommandDigest, drive
+from turbine_agent.simulation.disk import hasty_disk
 from turbine_agent.simulation.exchange import SimulatedExchange, SimulationParams
 from turbine_agent.simulation.latency import Latency, LatencyParams
 from turbine_agent.simulation.scheduler import Scheduler

@@ -10,7 +10,6 @@ from pathlib import Path
 import apsw
 import msgspec
 import pytest
-from turbine_agent.simulation.disk import Op, SimulatedDisk, Sync, Truncate, Write
 from tests.kit import T0, snapshot
 from tests.unit.journal.bench import HEADER, WALLET, fill, open_journal, read, tamper, write
 
@@ -29,6 +28,7 @@ from turbine_agent.journal import (
     OtherJournalError,
 )
 from turbine_agent.journal.records import encode
+from turbine_agent.simulation.disk import Op, SimulatedDisk, Sync, Truncate, Write
 
 
 def message(error: pytest.ExceptionInfo[JournalError]) -> str:

@@ -547,6 +547,7 @@ class Tracker:
         if order.doubt_until is not None and asked_ts >= order.doubt_until:
             order.doubt_until = None
             order.is_lost = order.is_acked
+            order.over_ts = ts
             order.is_missing = not order.is_acked
         if not order.is_missing or order.missed_ts is None or asked_ts < order.too_late_ts + DOUBT:
             return []
@@ -795,10 +796,12 @@ class Tracker:
             del self._finished[next(iter(self._finished))]
 
     def _is_outlived(self, order: OwnOrder, ts: Nanos) -> bool:
-        """Long past its expiry, and nothing of it is open."""
-        is_old = ts >= order.terms.expires_ts + 60 * SECOND and (
-            order.is_lost or order.removed_ts is not None
-        )
+        """Unknown to the exchange for long, past its expiry, and nothing of it is open.
+
+        Its own clock alone ends no order: a process that stood still finds all of them expired, and has yet
+        to ask what became of them.
+        """
+        is_old = order.is_lost and ts >= max(order.terms.expires_ts, order.over_ts) + 60 * SECOND
         return is_old and order.short_ts is None and not any(fill.order is order for fill in self._fills)
 
     def _lacks_ours(self, book: wire.Book) -> bool:

@@ -58,20 +58,27 @@ class Conditions(msgspec.Struct, kw_only=True):
 class Network:
     """Everything between processes and one exchange."""
 
-    def __init__(self, exchange: ServedExchange, rest: Rest, latency: Latency, seed: int) -> None:
+    def __init__(
+        self,
+        exchange: ServedExchange,
+        rest: Rest,
+        latency: Latency,
+        seed: int,
+        *,
+        make_line: Callable[[Network], Line] | None = None,
+    ) -> None:
+        """`make_line` makes lines that see more."""
         self.conditions = Conditions()
         self.exchange = exchange
         self.rest = rest
         self.struck: dict[str, int] = {"net-down": 0, "net-loss": 0, "net-slow": 0}
         self._latency = latency
         self._chance = Chance("network", seed)
-        self.lines: list[Line] = []
+        self._make_line = make_line or Line
 
     def line(self) -> Line:
         """A new process's way to the exchange."""
-        line = Line(self)
-        self.lines.append(line)
-        return line
+        return self._make_line(self)
 
     def travel(self, usual: int) -> int | None:
         """Nanoseconds that a message takes; None if it is lost."""
@@ -112,6 +119,10 @@ class Line:
 
     async def close(self) -> None:
         self.cut()
+
+    def heard_ts(self) -> Nanos:
+        """When the stream that has been silent for longest said something, or answered."""
+        return min((stream.heard_ts for stream in self._streams), default=Nanos(0))
 
     def cut(self) -> None:
         """The process is gone."""
@@ -232,6 +243,7 @@ class _Stream:
         self._is_flushing = False
         self._arrives = 0
         """When the last frame that is on its way arrives: none overtakes another."""
+        self.heard_ts = exchange.scheduler.now
         self._subscriber = Subscriber(self._wake)
         exchange.hub.join(self._subscriber)
 
@@ -266,6 +278,7 @@ class _Stream:
 
     def _arrive(self, what: Heard) -> None:
         self._heard.append(what)
+        self.heard_ts = self._exchange.scheduler.now
         if self._waiting is not None and not self._waiting.done():
             self._waiting.set_result(None)
 

@@ -1,12 +1,12 @@
 """A process of the agent's inside a simulation: the parts of `runtime.run`, without an operating system.
 
-Core, recovery, supervision of the loop, journal and adapter are the production code. In place of sockets there
-is a `Line`, in place of the disk one that can be broken (`simulation.disk`), in place of the wall clock one
-that can be set wrong. What is left out is what only a machine has: the lease's file lock, the control socket,
-the guardian's process, signals. Those are tried with real processes (`tests/e2e`).
+Core, recovery, the loop, journal and adapter are the production code. In place of sockets there is a `Line`,
+in place of the disk one that can be broken (`simulation.disk`), in place of the wall clock one that can be
+set wrong. What is left out is what only a machine has: the lease's file lock, the control socket, the
+guardian's process, signals. Those are tried with real processes (`tests/e2e`).
 
-A process ends in order (`stop`), by an exception of its own, or from outside (`kill`): between two of its steps
-it is not there any more, and neither its line nor its disk takes anything from it.
+A process ends in order (`stop`), by an exception of its own, or from outside (`kill`): between two of its
+steps it is not there any more, and neither its line nor its disk takes anything from it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from random import Random
 
 import msgspec
 
-from turbine_agent.core.agent import Agent
+from turbine_agent.core.agent import Agent, AgentState
 from turbine_agent.exchange.turbine.client import ClientConfig, TurbineClient
 from turbine_agent.exchange.turbine.signing import Signer, TokenMinter
 from turbine_agent.journal import Journal, RunHeader
@@ -91,8 +91,8 @@ class Process:
     ) -> None:
         """Open the journal and take up what is in it. Raises JournalError.
 
-        `latches` is the latch file: what stays when the process is gone. `intents` are the orders that a journal
-        of this wallet holds.
+        `latches` is the latch file: what stays when the process is gone. `intents` are the orders that a
+        journal of this wallet holds.
         """
         params, naming = account.params, account.signer.naming
         self.line = line
@@ -102,10 +102,16 @@ class Process:
         self._clock = clock
         self._latches = latches
         self._is_asked = False
-        self._run: asyncio.Task[Ending] | None = None
-        known = recover(params, self.journal.reader.latest_checkpoint(), self.journal.reader.tail())
-        self._carry = with_latches(known, tuple(latches.values()))
-        step("recovered")
+        self.run: asyncio.Task[Ending] | None = None
+        self.is_running = False
+        """Whether it has begun to deal with events."""
+        try:
+            known = recover(params, self.journal.reader.latest_checkpoint(), self.journal.reader.tail())
+            self._carry = with_latches(known, tuple(latches.values()))
+            step("recovered")
+        except BaseException:
+            self.journal.close()
+            raise
         self.client = TurbineClient(
             account.config,
             account.signer,
@@ -144,14 +150,15 @@ class Process:
 
     def start(self) -> asyncio.Task[Ending]:
         """Let it live; the task ends as the process does."""
-        self._run = asyncio.get_running_loop().create_task(self._life())
-        return self._run
+        self.run = asyncio.get_running_loop().create_task(self._life())
+        return self.run
 
     async def _life(self) -> Ending:
         async with self.client:
             if self._carry is not None:
                 self._live.deal(Restored(ts=self._clock(), carry=self._carry))
             self._step("restored")
+            self.is_running = True
             ending = await self._live.run(
                 lambda: self._is_asked, farewell_ns=FAREWELL, reason="the campaign is over"
             )
@@ -170,9 +177,9 @@ class Process:
     async def kill(self) -> None:
         """End it where it stands."""
         self.line.cut()
-        if self._run is not None:
-            self._run.cancel()
-            await asyncio.gather(self._run, return_exceptions=True)
+        if self.run is not None:
+            self.run.cancel()
+            await asyncio.gather(self.run, return_exceptions=True)
         self.release()
 
     def release(self) -> None:
@@ -186,7 +193,7 @@ class Process:
             return
         if now:
             self._latches.update(now)
-        elif isinstance(event, OperatorRequested):
+        elif self.agent.state is not AgentState.STOPPED and isinstance(event, OperatorRequested):
             self._latches.clear()
 
     @property
