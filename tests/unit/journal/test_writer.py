@@ -465,3 +465,19 @@ def test_f57_a_very_large_transaction_that_does_not_fit_fails_while_appending(tm
     journal.close()
     with open_journal(tmp_path / "j") as recovered:
         assert recovered.recovery.last_seq == 1
+
+
+def test_f57_a_disk_that_fails_at_a_later_start_is_named_and_nothing_is_held(tmp_path: Path) -> None:
+    """Closing would still write: that must not hide why the journal could not be opened, nor keep its lock."""
+    write(tmp_path / "j", steps=2)
+    disk = SimulatedDisk("full later")
+    disk.break_down(apsw.FullError, on=(Write, Sync))
+    journal = None
+    with pytest.raises(JournalDiskError, match="the disk is full"):
+        journal = open_journal(tmp_path / "j", vfs=disk.name)
+        journal.begin_run(HEADER)
+        journal.flush()
+    if journal is not None:
+        journal.close()
+    with open_journal(tmp_path / "j") as recovered:
+        assert recovered.recovery.last_seq == 8

@@ -113,6 +113,7 @@ class Line:
         self._network = network
         self._exchange = network.exchange
         self._streams: list[_Stream] = []
+        self._heard_ts = Nanos(0)
 
     async def open(self) -> None:
         """Nothing has to be prepared."""
@@ -121,8 +122,10 @@ class Line:
         self.cut()
 
     def heard_ts(self) -> Nanos:
-        """When the stream that has been silent for longest said something, or answered."""
-        return min((stream.heard_ts for stream in self._streams), default=Nanos(0))
+        """When the stream that has been silent for longest said something, or answered; without one, when the
+        last one did.
+        """
+        return min((stream.heard_ts for stream in self._streams), default=self._heard_ts)
 
     def cut(self) -> None:
         """The process is gone."""
@@ -228,6 +231,7 @@ class Line:
     def forget(self, stream: _Stream) -> None:
         if stream in self._streams:
             self._streams.remove(stream)
+            self._heard_ts = max(self._heard_ts, stream.heard_ts)
 
 
 class _Stream:

@@ -49,7 +49,6 @@ from turbine_agent.runtime.cancel_all import cancel_everything
 from turbine_agent.runtime.config import load, to_params
 from turbine_agent.runtime.driver import CommandDigest
 from turbine_agent.runtime.probe_parts import Heard
-from turbine_agent.runtime.recovery import encode_carry
 from turbine_agent.runtime.serve import KeyArithmetic
 from turbine_agent.runtime.settings import Settings, to_signing_limits
 from turbine_agent.simulation.chance import Chance
@@ -392,42 +391,44 @@ class _Trial:
         process.ask(OperatorAction.HALT, "the campaign is over")
         if not await self._until(lambda: not self._working(), 30):
             self._note("I13", f"halted in calm weather, and orders still work: {self._picture()}")
-        if not await self._until(lambda: not self._differences(), SETTLED_WITHIN_S):
+        patience = SETTLED_WITHIN_S if not self._wrong else SETTLED_WITHIN_S / 5  # It has failed already.
+        if not await self._until(lambda: not self._differences(), patience):
             self._note("I4", f"{self._differences()}")
-        carries = []
+        known = []
         for start in range(3):
             process = await self._have_process()
             await self._until(lambda: bool(self._process and self._process.agent.is_proven_empty), 30)
             await asyncio.sleep(5)
             self._is_over = start == 2
-            carries.append(await self._stop(process))
-        if carries[1] != carries[2]:
-            self._note("I10", f"a second restart changed what is known: {carries[1]!r} {carries[2]!r}")
+            known.append(await self._stop(process))
+        if known[1] != known[2]:
+            self._note("I10", f"a second restart changed what is known: {known[1]}; {known[2]}")
         for name in ("journal.db", "journal.db-wal"):
             path = self._folder / f"life-{self._moves}" / name
             data = path.read_bytes() if path.exists() else b""
             if any(secret.encode() in data for secret in self._secrets) or b"Bearer " in data:
                 self._note("I12", f"a secret is in {name}")
 
-    async def _stop(self, process: Process) -> bytes:
-        """Have a process end in order; what it leaves, as bytes."""
+    async def _stop(self, process: Process) -> str:
+        """Have a process end in order; what it knows of money and orders then."""
         process.stop()
         run = process.run
         assert run is not None
         await asyncio.wait({run}, timeout=60)
         if not run.done() or run.cancelled() or run.exception() is not None:
             self._note("I13", f"does not stop: {self._picture()} {run}")
-            return b""
+            return ""
         if not run.result().is_empty:
             self._note("I13", "stopped in calm weather, and not proven empty")
-        # Markets without money of ours come and go, and marks move: neither is ours to keep.
-        carry = process.agent.store.carry()
-        markets = tuple(market for market in carry.markets if market.orders)
-        return encode_carry(
-            msgspec.structs.replace(
-                carry, latches=(), markets=markets, high_water_mark=Money(0), max_drawdown=Money(0)
-            )
+        store = process.agent.store
+        ledger = store.ledger
+        living = sorted(order.order_id for order in store.living_orders())
+        holdings = sorted(
+            (market_id, account.settled.yes, account.settled.no, account.claimable())
+            for market_id, account in ledger.live.items()
+            if account.settled.yes or account.settled.no
         )
+        return f"pnl {ledger.pnl}, cash {ledger.settled_cash}, living {living}, holding {holdings}"
 
     # -- the process ---------------------------------------------------------------------------------------
 
