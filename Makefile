@@ -8,13 +8,15 @@ BIN := $(VENV)/bin
 SIM ?= --seed 1 --markets 4
 SOAK_SEEDS ?= 1 2 3
 SOAK_HOURS ?= 8
+CAMPAIGN_HOURS ?= 1000
+CAMPAIGN_SEED ?= 1
 
 # The first of these that is new enough. A name on the PATH may be a wrapper that does not run: each is tried.
 CANDIDATES := python3.11 python3.12 python3.13 python3
 FITS := import sys; sys.exit(sys.version_info < (3, 11))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev sim test lint check planted differential kill kill-spike overnight soak fix lock clean
+.PHONY: help setup setup-dev sim test lint check planted campaign differential kill kill-spike overnight soak fix lock clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,6 +49,10 @@ soak: setup-dev ## Hours on the wire in bad weather, processes killed on the way
 
 planted: setup-dev ## Plant realistic bugs, one at a time, and see each of them caught (minutes)
 	@$(BIN)/python -m tests.planted_bugs
+
+campaign: setup ## Simulated hours in a world that breaks, into the ledger (CAMPAIGN_HOURS=1000 CAMPAIGN_SEED=1)
+	@$(BIN)/turbine-agent campaign --hours $(CAMPAIGN_HOURS) --seed $(CAMPAIGN_SEED) --jobs 2 \
+		--ledger docs/campaign-ledger.jsonl --commit "$$(git rev-parse --short HEAD)"
 
 differential: setup-dev ## Hold the spike bot against the engine: a million pictures, every recording (minutes)
 	@$(BIN)/python -m tests.differential

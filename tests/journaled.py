@@ -16,8 +16,8 @@ from turbine_agent.model.commands import AnyCommand
 from turbine_agent.model.events import AnyEvent
 from turbine_agent.model.params import AgentParams
 from turbine_agent.model.units import Nanos
+from turbine_agent.runtime.campaign.disk import hasty_disk
 from turbine_agent.runtime.replay import RunReplay, replay_run
-from turbine_agent.simulation.disk import hasty_disk
 
 
 class Tape:

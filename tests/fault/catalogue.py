@@ -695,7 +695,9 @@ CATALOGUE: Final = (
     Entry(
         number=56,
         title="loss of power",
-        injected=("test: a disk that forgets what was not synced (tests/disk.py)",),
+        injected=(
+            "test: a disk that forgets what was not synced (src/turbine_agent/runtime/campaign/disk.py)",
+        ),
         expected="exactly what was flushed is there, and orders leave after the flush",
         shown=(f"{POWER}::test_f56_after_a_loss_of_power_exactly_what_was_flushed_is_there",),
     ),

@@ -44,7 +44,9 @@ CALM_WORLD = World(
 
 
 def told(findings: Findings) -> list[str]:
-    return [f"{wrong.rule} at {wrong.at_s:.0f} s, event {wrong.event}: {wrong.text}" for wrong in findings.wrong]
+    return [
+        f"{wrong.rule} at {wrong.at_s:.0f} s, event {wrong.event}: {wrong.text}" for wrong in findings.wrong
+    ]
 
 
 @pytest.mark.parametrize("seed", range(FIRST, END))
@@ -89,7 +91,8 @@ def test_troubles_can_be_left_out_without_changing_the_others() -> None:
     again = draw(3, 60, ALL)
     assert again == plan
     kept = tuple(
-        msgspec.structs.replace(e, strikes=tuple(s for s in e.strikes if s.name != gone)) for e in plan.episodes
+        msgspec.structs.replace(e, strikes=tuple(s for s in e.strikes if s.name != gone))
+        for e in plan.episodes
     )
     findings = play(msgspec.structs.replace(plan, episodes=kept[:3], minutes=5.0))
     assert gone not in findings.recovered

@@ -21,7 +21,7 @@ from tests.unit.journal.bench import HEADER, fill, open_journal, read
 from turbine_agent.journal import JournalError, JournalReader, Record
 from turbine_agent.journal.wal import wal_path
 from turbine_agent.model.units import Nanos
-from turbine_agent.simulation.disk import Fate, SimulatedDisk
+from turbine_agent.runtime.campaign.disk import Fate, SimulatedDisk
 
 SESSIONS = 4
 DISKS = count()

@@ -12,7 +12,7 @@ from turbine_agent.model.commands import CancelAll, ReadBook
 from turbine_agent.model.events import FeedConnected
 from turbine_agent.model.markets import Outcome
 from turbine_agent.model.units import Nanos
-from turbine_agent.simulation.disk import hasty_disk
+from turbine_agent.runtime.campaign.disk import hasty_disk
 
 WALLET = Identity(wallet="0x70997970C51812dc3A010C7d01b50e0d17dc79C8", chain_id=137)
 HEADER = RunHeader(started_ts=T0, mode=Mode.PAPER, version="1.2.3", params=params(), source="a test")

@@ -35,8 +35,8 @@ from turbine_agent.model.ids import FillId, MarketId, OrderId
 from turbine_agent.model.markets import Outcome, Side
 from turbine_agent.model.orders import Holding, OrderTerms, SettlementStatus
 from turbine_agent.model.units import SECOND, Money, Nanos, Price, Qty
+from turbine_agent.runtime.campaign.disk import hasty_disk
 from turbine_agent.runtime.driver import CommandDigest, drive
-from turbine_agent.simulation.disk import hasty_disk
 from turbine_agent.simulation.exchange import SimulatedExchange, SimulationParams
 from turbine_agent.simulation.latency import Latency, LatencyParams
 from turbine_agent.simulation.scheduler import Scheduler

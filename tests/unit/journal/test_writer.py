@@ -28,7 +28,7 @@ from turbine_agent.journal import (
     OtherJournalError,
 )
 from turbine_agent.journal.records import encode
-from turbine_agent.simulation.disk import Op, SimulatedDisk, Sync, Truncate, Write
+from turbine_agent.runtime.campaign.disk import Op, SimulatedDisk, Sync, Truncate, Write
 
 
 def message(error: pytest.ExceptionInfo[JournalError]) -> str:

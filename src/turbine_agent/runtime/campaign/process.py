@@ -1,7 +1,7 @@
 """A process of the agent's inside a simulation: the parts of `runtime.run`, without an operating system.
 
 Core, recovery, the loop, journal and adapter are the production code. In place of sockets there is a `Line`,
-in place of the disk one that can be broken (`simulation.disk`), in place of the wall clock one that can be
+in place of the disk one that can be broken (`disk`), in place of the wall clock one that can be
 set wrong. What is left out is what only a machine has: the lease's file lock, the control socket, the
 guardian's process, signals. Those are tried with real processes (`tests/e2e`).
 
@@ -29,12 +29,12 @@ from turbine_agent.model.events import AnyEvent, OperatorAction, OperatorRequest
 from turbine_agent.model.params import AgentParams
 from turbine_agent.model.reasons import LATCHING
 from turbine_agent.model.units import Nanos
+from turbine_agent.runtime.campaign.disk import SimulatedDisk
 from turbine_agent.runtime.campaign.network import Line
 from turbine_agent.runtime.driver import CommandDigest, Observer
 from turbine_agent.runtime.live import Ending, LiveRun
 from turbine_agent.runtime.recovery import encode_carry, recover, with_latches
 from turbine_agent.runtime.run import FAREWELL, Checkpointer
-from turbine_agent.simulation.disk import SimulatedDisk
 
 
 class Account(msgspec.Struct, frozen=True, kw_only=True):

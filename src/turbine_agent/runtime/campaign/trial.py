@@ -42,9 +42,11 @@ from turbine_agent.model.reasons import LATCHING, NOT_QUOTABLE, Halt, Reason
 from turbine_agent.model.units import MICROS, SECOND, Money, Nanos
 from turbine_agent.protocol import constants
 from turbine_agent.protocol.constants import POLYGON
+from turbine_agent.runtime.campaign.disk import Fate, Op, SimulatedDisk, Sync, Write
 from turbine_agent.runtime.campaign.network import Conditions, Line, Network
 from turbine_agent.runtime.campaign.process import Account, Process
 from turbine_agent.runtime.campaign.weather import TROUBLES, Episode, Kind, Plan, Strike
+from turbine_agent.runtime.campaign.world_loop import WorldLoop
 from turbine_agent.runtime.cancel_all import cancel_everything
 from turbine_agent.runtime.config import load, to_params
 from turbine_agent.runtime.driver import CommandDigest
@@ -52,7 +54,6 @@ from turbine_agent.runtime.probe_parts import Heard
 from turbine_agent.runtime.serve import KeyArithmetic
 from turbine_agent.runtime.settings import Settings, to_signing_limits
 from turbine_agent.simulation.chance import Chance
-from turbine_agent.simulation.disk import Fate, Op, SimulatedDisk, Sync, Write
 from turbine_agent.simulation.exchange import SimulationParams
 from turbine_agent.simulation.flow import FlowParams
 from turbine_agent.simulation.latency import Latency, LatencyParams
@@ -61,7 +62,6 @@ from turbine_agent.simulation.server.records import OrderRecord, word_of_name
 from turbine_agent.simulation.server.rest import Rest
 from turbine_agent.simulation.server.state import ServedExchange, order_record
 from turbine_agent.simulation.server.switches import Switches
-from turbine_agent.simulation.world_loop import WorldLoop
 
 OPEN: Final = Nanos(1_769_904_000 * SECOND)
 """When the first market opens."""
