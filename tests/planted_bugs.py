@@ -1734,6 +1734,35 @@ BUGS = (
         "",
         "tests/e2e/test_more_faults_on_the_wire.py::test_a_broken_promise_latches_until_a_person_has_looked",
     ),
+    # -- running unattended ----------------------------------------------------------------------------------
+    Bug(
+        "undone-fills-go-on-for-ever",
+        "core/state.py",
+        "        if status is SettlementStatus.REVERSED and failed > self.params.risk.settlement_failures_max:",
+        "        if status is SettlementStatus.REVERSED and failed > len(latest):",
+        "tests/scenario/test_halts.py",
+    ),
+    Bug(
+        "after-a-resume-one-more-failure-latches-again",
+        "core/agent.py",
+        "            self.store.forget_settlements()",
+        "            pass",
+        "tests/scenario/test_halts.py",
+    ),
+    Bug(
+        "refusals-are-a-loop",
+        "core/agent.py",
+        "        more = max(0, state.refusals.get(direction, 0) - 1)",
+        "        more = 0",
+        "tests/scenario/test_halts.py",
+    ),
+    Bug(
+        "too-many-requests-is-a-refusal-of-the-order",
+        "exchange/turbine/outcome.py",
+        "is_refusal=not (verdict.is_throttled or verdict.is_credential),",
+        "is_refusal=not verdict.is_credential,",
+        "tests/unit/exchange/turbine/test_outcome.py",
+    ),
 )
 
 
