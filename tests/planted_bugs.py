@@ -1763,6 +1763,27 @@ BUGS = (
         "is_refusal=not verdict.is_credential,",
         "tests/unit/exchange/turbine/test_outcome.py",
     ),
+    Bug(
+        "leave-is-taken-for-given-when-the-relayer-has-it",
+        "runtime/approvals.py",
+        "            if leave.allowance == value or status is TxStatus.CONFIRMED:",
+        "            if True:",
+        "tests/e2e/test_approve.py::test_leave_is_given_for_usdc_and_tokens_and_waited_for",
+    ),
+    Bug(
+        "an-amount-of-leave-is-no-limit",
+        "cli/approve.py",
+        'UINT256_MAX if usdc == "max" else _micros(usdc)',
+        "UINT256_MAX",
+        "tests/e2e/test_approve.py::test_the_command_shows_asks_signs_and_shows_again",
+    ),
+    Bug(
+        "leave-that-is-used-up-is-not-told",
+        "runtime/run.py",
+        "        if allowance is not None and allowance < exposure:",
+        "        if allowance == 0:",
+        "tests/unit/runtime/test_run.py",
+    ),
 )
 
 

@@ -219,6 +219,7 @@ def test_bad_settings_leave_with_10_and_one_message() -> None:
 
 COMMANDS = (
     "sim",
+    "approve",
     "backtest",
     "explain",
     "exchange",

@@ -75,6 +75,7 @@ class AlertCode(StrEnum):
     LATCHED_AT_START = "latched_at_start"
     LEASE_TAKEN_OVER = "lease_taken_over"
     LEASE_LOST = "lease_lost"
+    ALLOWANCE_LOW = "allowance_low"
     UNCLAIMED_WINNINGS = "unclaimed_winnings"
     ORDERS_UNPROVEN = "orders_unproven"
     GUARDIAN_STRUCK = "guardian_struck"

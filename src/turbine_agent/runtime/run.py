@@ -53,6 +53,7 @@ from turbine_agent.model.reasons import LATCHING, Halt
 from turbine_agent.model.units import SECOND, Money, Nanos, text_from_micros
 from turbine_agent.runtime import latch as latch_file
 from turbine_agent.runtime.alerts import Alert, AlertAddresses, AlertCode, Alerts
+from turbine_agent.runtime.approvals import allowance_text
 from turbine_agent.runtime.cancel_all import Outcome, cancel_everything
 from turbine_agent.runtime.control import ControlServer
 from turbine_agent.runtime.credentials import Credentials
@@ -151,10 +152,14 @@ class Checkpointer:
 class Watchman:
     """An observer: once a minute looks at what nobody else does, and tells a person."""
 
-    def __init__(self, agent: Agent, alerts: Alerts, folder: Path) -> None:
+    def __init__(
+        self, agent: Agent, alerts: Alerts, folder: Path, allowance: Callable[[], int | None]
+    ) -> None:
+        """`allowance`: what the settlement contract may take, micro-USDC; None if that is not known."""
         self._agent = agent
         self._alerts = alerts
         self._folder = folder
+        self._allowance = allowance
         self._looked_ts: Nanos | None = None
 
     def __call__(self, event: AnyEvent) -> None:
@@ -172,6 +177,14 @@ class Watchman:
                     AlertCode.UNCLAIMED_WINNINGS,
                     f"{amount} USDC of {state.market_id} are not claimed, {waits // SECOND} s after its end",
                 )
+        allowance, exposure = self._allowance(), self._agent.params.risk.max_portfolio_exposure
+        if allowance is not None and allowance < exposure:
+            self._alerts.tell(
+                Severity.WARNING,
+                AlertCode.ALLOWANCE_LOW,
+                f"the settlement contract may take {allowance_text(allowance)} more, less than the"
+                f" {text_from_micros(exposure)} that the agent may risk; beyond it every fill is undone",
+            )
         free = shutil.disk_usage(self._folder).free
         if free < DISK_FREE_MIN:
             self._alerts.tell(
@@ -399,7 +412,7 @@ async def run_agent(
             LatchKeeper(agent, latch),
             Narrator(agent, log),
             keeper,
-            Watchman(agent, alerts, plan.folder.path),
+            Watchman(agent, alerts, plan.folder.path, lambda: client.allowance),
             Checkpointer(agent, journal, step),
         ]
         alerts.tell(Severity.INFO, AlertCode.STARTED, f"{plan.mode.value} at {plan.client.base_url}")
