@@ -1764,6 +1764,27 @@ BUGS = (
         "tests/unit/exchange/turbine/test_outcome.py",
     ),
     Bug(
+        "an-incident-shows-secrets",
+        "runtime/incidents.py",
+        "            file.write(redact(line) + ",
+        "            file.write(line + ",
+        "tests/unit/runtime/test_incidents.py",
+    ),
+    Bug(
+        "incidents-fill-the-disk",
+        "runtime/incidents.py",
+        "    for old in kept[: max(0, len(kept) - KEPT_MAX)]:",
+        "    for old in kept[: max(0, len(kept) - 1000)]:",
+        "tests/unit/runtime/test_incidents.py",
+    ),
+    Bug(
+        "an-earlier-processes-latch-is-a-new-incident",
+        "runtime/incidents.py",
+        "        if latches and not self._is_latched and not isinstance(event, Restored):",
+        "        if latches and not self._is_latched:",
+        "tests/unit/runtime/test_incidents.py",
+    ),
+    Bug(
         "leave-is-taken-for-given-when-the-relayer-has-it",
         "runtime/approvals.py",
         "            if leave.allowance == value or status is TxStatus.CONFIRMED:",

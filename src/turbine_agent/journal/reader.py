@@ -270,6 +270,19 @@ class JournalReader:
         checkpoint = self.latest_checkpoint()
         yield from self.records(after=checkpoint.seq if checkpoint is not None else 0)
 
+    def seq_before(self, ts: Nanos, most: int) -> int:
+        """The record before all those of the journal's end that are of `ts` or later, at most `most` of them:
+        what `records` wants as `after`.
+        """
+        first = self.last_seq + 1
+        with translated(self.path):
+            rows = self._connection.execute("SELECT seq, ts FROM records ORDER BY seq DESC LIMIT ?", (most,))
+            for seq, at in rows:
+                if at < ts:
+                    break
+                first = seq
+        return first - 1
+
     def check_tail(self) -> int:
         """Check what a recovery builds on: the latest checkpoint and all behind it. Where that begins."""
         checkpoint = self.latest_checkpoint()

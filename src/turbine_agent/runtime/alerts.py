@@ -82,6 +82,7 @@ class AlertCode(StrEnum):
     GUARDIAN_DONE = "guardian_done"
     GUARDIAN_LOST = "guardian_lost"
     CRASHED = "crashed"
+    INCIDENT = "incident"
     JOURNAL_FAILED = "journal_failed"
     DISK_LOW = "disk_low"
     CLOCK_OFF = "clock_off"

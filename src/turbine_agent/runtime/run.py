@@ -19,6 +19,7 @@ import os
 import shutil
 import signal
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from importlib.metadata import version
@@ -61,6 +62,7 @@ from turbine_agent.runtime.data_folder import DataFolder
 from turbine_agent.runtime.doctor import Finding, Level, Scene, examine_exchange
 from turbine_agent.runtime.driver import Observer
 from turbine_agent.runtime.guardian import BEAT_S, SILENCE_S, Charge, Guard
+from turbine_agent.runtime.incidents import Incidents, Sources
 from turbine_agent.runtime.lease import LeaseError, epoch_at, take
 from turbine_agent.runtime.live import Ending, LiveRun, Step
 from turbine_agent.runtime.logs import Logger
@@ -95,6 +97,9 @@ CRASH_AT: Final = "TURBINE_CRASH_AT"
 
 SIGNALS_MAX: Final = 3
 """The first signal stops in order, the second changes nothing, the third leaves at once."""
+
+ALERTS_KEPT: Final = 200
+"""The latest alerts, for the folder of an incident."""
 
 WATCH_EVERY: Final = 60 * SECOND
 UNCLAIMED_AFTER: Final = 600 * SECOND
@@ -365,11 +370,12 @@ async def run_agent(
         step("recovered")
 
         agent = Agent(params, identify=naming.identify)
+        told: deque[Alert] = deque(maxlen=ALERTS_KEPT)
         alerts = await stack.enter_async_context(
             Alerts(
                 addresses,
                 source=f"{plan.mode.value} {plan.folder.wallet}",
-                log=lambda alert: _log_alert(log, alert),
+                log=lambda alert: _log_alert(log, alert, told),
                 clock=clock,
                 min_severity=Severity(settings.alerts.min_severity),
                 heartbeat_s=settings.alerts.heartbeat_minutes * 60,
@@ -408,8 +414,21 @@ async def run_agent(
             on_market=lambda report: _keep_market(journal, report, agent.store.now, log),
             on_hour=lambda report: _keep_hour(journal, report, agent.store.now, log),
         )
+        incidents = Incidents(
+            plan.folder.incidents,
+            agent,
+            Sources(
+                journal=journal.reader,
+                settings=settings,
+                status=supervisor.status,
+                latch=plan.folder.latch,
+                alerts=told,
+            ),
+            lambda text: alerts.tell(Severity.WARNING, AlertCode.INCIDENT, text),
+        )
         observers: list[Observer] = [
             LatchKeeper(agent, latch),
+            incidents,
             Narrator(agent, log),
             keeper,
             Watchman(agent, alerts, plan.folder.path, lambda: client.allowance),
@@ -441,8 +460,10 @@ async def run_agent(
                 outcome = None if keys is None else await _cancel_everything(plan, keys, clock)
                 if outcome is not None:
                     log.critical("cancelled without the agent", outcome=str(outcome))
+                incidents.crashed(code.value, clock(), error)
                 ended = Ended(ending=None, error=error, cancelled=outcome)
             else:
+                incidents.close(clock())
                 keeper.close()
                 journal.checkpoint(encode_carry(agent.store.carry()))
                 journal.flush()
@@ -553,7 +574,8 @@ def _keep_hour(journal: Journal, report: HourReport, now: Nanos, log: Logger) ->
     log.info("hour", **{name: value for name, value in report.to_json().items() if value != 0})
 
 
-def _log_alert(log: Logger, alert: Alert) -> None:
+def _log_alert(log: Logger, alert: Alert, told: deque[Alert]) -> None:
+    told.append(alert)
     write = {Severity.INFO: log.info, Severity.WARNING: log.warning, Severity.CRITICAL: log.critical}
     write[alert.severity]("alert", code=alert.code, text=alert.text, runbook=alert.runbook)
 
