@@ -229,6 +229,7 @@ COMMANDS = (
     "journal info",
     "journal verify",
     "journal export",
+    "journal prune",
     "config",
     "config check",
     "config show",

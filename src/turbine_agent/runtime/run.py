@@ -76,7 +76,7 @@ from turbine_agent.runtime.redaction import described, redact
 from turbine_agent.runtime.report import HourReport, MarketReport
 from turbine_agent.runtime.settings import Settings, plain, to_params
 from turbine_agent.runtime.status import Status, status_of, why
-from turbine_agent.runtime.words import utc
+from turbine_agent.runtime.words import utc, utc_date
 
 CHECKPOINT_EVERY: Final = 600 * SECOND
 """A recovery reads the records since the last checkpoint: so many seconds of events at most."""
@@ -365,6 +365,10 @@ async def run_agent(
             Journal.open(plan.journal, wallet=plan.folder.wallet, chain_id=plan.client.chain.chain_id)
         )
         log.info("journal", path=str(plan.journal), found=journal.recovery.sentence)
+        if settings.logging.journal_keep_days:
+            pruned = journal.prune(Nanos(clock() - settings.logging.journal_keep_days * 86_400 * SECOND))
+            if pruned is not None:
+                log.info("journal pruned", records=pruned.seq, runs=pruned.runs, until=utc_date(pruned.ts))
         known = recover(params, journal.reader.latest_checkpoint(), journal.reader.tail())
         carry = with_latches(known, latches_of(latch.read(), clock()))
         step("recovered")

@@ -548,6 +548,11 @@ class LoggingSettings(msgspec.Struct, frozen=True, kw_only=True):
         Count(0, 1000, "files"),
         "Old log files that are kept.",
     ] = 5
+    journal_keep_days: Annotated[
+        int,
+        Count(0, 36_500, "days"),
+        "Runs that ended longer ago are dropped from the journal when the next one begins; 0 keeps all.",
+    ] = 0
 
 
 class AlertSettings(msgspec.Struct, frozen=True, kw_only=True):

@@ -213,10 +213,10 @@ def test_f58_another_wallets_journal_is_refused(tmp_path: Path, other: Identity)
 
 def test_a_journal_of_another_format_is_refused(tmp_path: Path) -> None:
     write(tmp_path / "j")
-    tamper(tmp_path / "j", "PRAGMA user_version = 2")
+    tamper(tmp_path / "j", "PRAGMA user_version = 3")
     with pytest.raises(JournalVersionError) as error:
         open_journal(tmp_path / "j")
-    assert "it has format 2, this version of turbine-agent reads format 1" in message(error)
+    assert "it has format 3, this version of turbine-agent reads formats 1 and 2" in message(error)
 
 
 @pytest.mark.parametrize("content", [b"not a database, but long enough to be one" * 50, b"short"])

@@ -30,7 +30,7 @@ from turbine_agent.runtime.alerts import Alert
 from turbine_agent.runtime.incidents import KEPT_MAX, RECORDS_MAX, Incidents, Sources, write
 from turbine_agent.runtime.recovery import NOTHING, with_latches
 from turbine_agent.runtime.settings import Settings
-from turbine_agent.runtime.status import status_of
+from turbine_agent.runtime.status import Status, status_of
 
 CANARY = "canary-5ec2e7-in-a-cage"
 PARTS = {"journal.jsonl", "status.json", "latch.json", "alerts.jsonl", "config.json", "versions.json"}
@@ -213,13 +213,13 @@ def test_what_cannot_be_read_is_replaced_by_the_reason(run: Run) -> None:
     run.journal.close()
     run.latch.mkdir()
 
-    def broken() -> None:
+    def broken() -> Status:
         raise KeyError("no such market")
 
     sources = Sources(
         journal=run.journal.reader,
         settings=Settings(),
-        status=broken,  # type: ignore[arg-type] -- it never returns
+        status=broken,
         latch=run.latch,
         alerts=(),
     )
