@@ -82,6 +82,7 @@ RISK = RiskLimits(
     fee_ppm=10_000,
     min_order_life_ns=Nanos(60 * SECOND),
     unknown_budget=3,
+    settlement_failures_max=4,
 )
 EXECUTION = ExecutionParams(
     order_ttl_ns=Nanos(90 * SECOND),

@@ -219,6 +219,7 @@ def test_bad_settings_leave_with_10_and_one_message() -> None:
 
 COMMANDS = (
     "sim",
+    "approve",
     "backtest",
     "explain",
     "exchange",
@@ -228,6 +229,7 @@ COMMANDS = (
     "journal info",
     "journal verify",
     "journal export",
+    "journal prune",
     "config",
     "config check",
     "config show",

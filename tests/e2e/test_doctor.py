@@ -216,6 +216,7 @@ def test_an_allowance_below_the_limit_and_no_money_at_all_are_failures(tmp_path:
         found = await practice.find()
         enough = micros >= 150_000_000
         assert found["allowance"].level is (Level.OK if enough else Level.FAIL)
+        assert ("`turbine-agent approve`" in found["allowance"].remedy) is not enough
         assert found["balance"].level is (Level.OK if enough else Level.WARN if micros else Level.FAIL)
 
     practise(tmp_path, examination, msgspec.structs.replace(SWITCHES, allowance=micros, cash=Money(micros)))

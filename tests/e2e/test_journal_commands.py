@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from tests.e2e.test_command_line import BARE, ROOT, TIMEOUT_S, report_of, run
+from tests.unit.journal.bench import live, open_journal, tamper
 
 from turbine_agent.journal import Journal, JournalReader, Kind
 from turbine_agent.journal.records import decode_command, decode_event
@@ -218,3 +219,36 @@ def test_another_version_of_python_replays_to_identical_bytes(
         )
         assert done.returncode == 0, done.stderr
         assert json.loads(done.stdout)["runs"][0]["digest"] == written[1]["digest"]
+
+
+def test_old_runs_are_pruned_and_what_is_left_is_verified_and_replayed(tmp_path: Path) -> None:
+    path = tmp_path / "days.journal"
+    for day in range(3):
+        with open_journal(path) as journal:
+            live(journal, day, seconds=400)
+    young = run("journal", "prune", str(path), "--keep-days", "36500")
+    assert young.returncode == 0
+    assert young.stdout.startswith("nothing to drop: no run ended more than 36500 days ago")
+    with open_journal(path):
+        held = run("journal", "prune", str(path), "--keep-days", "1")
+    assert held.returncode == 12, held.stderr
+    pruned = report_of(run("journal", "prune", str(path), "--keep-days", "1", "--shrink", "--json"))
+    assert pruned["pruned_runs"] == 2
+    assert pruned["bytes"] < pruned["bytes_before"]
+    verified = run("journal", "verify", str(path))
+    assert verified.stdout.startswith("ok: 1 runs, ")
+    assert f"    {pruned['pruned_seq']:,} older records, up to 2026-01-31" in verified.stdout
+    assert f"pruned      those up to {pruned['pruned_seq']:,}" in run("journal", "info", str(path)).stdout
+    assert run("replay", "--verify", str(path)).stdout.startswith("run 3 ")
+
+
+def test_damage_is_not_swept_away_by_pruning(tmp_path: Path) -> None:
+    path = tmp_path / "days.journal"
+    for day in range(2):
+        with open_journal(path) as journal:
+            live(journal, day)
+    tamper(path, "UPDATE records SET body = replace(body, 'BTC', 'ETH') WHERE type = 'MarketOpened'")
+    done = run("journal", "prune", str(path), "--keep-days", "1")
+    assert done.returncode == 24
+    with JournalReader.open(path) as reader:
+        assert len(reader.runs()) == 2

@@ -39,7 +39,7 @@ from turbine_agent.model.ids import OrderId
 from turbine_agent.model.markets import Outcome, Side
 from turbine_agent.model.orders import OrderTerms, SettlementStatus
 from turbine_agent.model.params import AgentParams
-from turbine_agent.model.reasons import Halt, Reason
+from turbine_agent.model.reasons import ORDERS_REFUSED, Halt, Reason
 from turbine_agent.model.units import MICROS, SECOND, Money, Nanos, Price, Qty
 from turbine_agent.protocol.constants import POLYGON
 from turbine_agent.runtime.live import LiveRun
@@ -208,17 +208,47 @@ def test_f38_a_full_limit_takes_no_more_risk_while_nothing_settles() -> None:
     converse(script, trades=False, params=msgspec.structs.replace(PARAMS, risk=tight))
 
 
-def test_f41_without_an_allowance_fills_are_undone_and_cost_nothing() -> None:
+def test_f41_without_an_allowance_fills_are_undone_cost_nothing_and_latch() -> None:
     async def script(w: Wire, crowd: Crowd) -> None:
+        pnl = w.agent.store.ledger.pnl
         w.fault("allowance-gone=1")
-        await w.pass_time(30)
-        ends = [end.status for end in w.heard(SettlementUpdated)]
-        assert SettlementStatus.REVERSED in ends
+        mark = len(w.heard(SettlementUpdated))
+        await w.until(lambda: w.state is AgentState.LATCHED, 60)
+        assert [*w.agent.halts] == [Halt.SETTLEMENTS_FAILED], w.picture()
+        assert any(alert.code == Halt.SETTLEMENTS_FAILED for alert in w.alerts)
+        ends = [end.status for end in w.heard(SettlementUpdated)[mark:]]
+        assert set(ends) == {SettlementStatus.REVERSED}
+        await w.until(lambda: not w.working(), 5)
+        placed = w.agent.placed
+        await w.pass_time(60)
+        assert w.agent.placed == placed
+        assert w.agent.store.ledger.pnl >= pnl
         w.fault("none")
+        ask(w, OperatorAction.RESUME)
         await recover(w, crowd, QUOTES_AGAIN_S)
-        assert w.agent.store.ledger.pnl >= 0
 
     converse(script)
+
+
+def test_f41_orders_refused_for_want_of_money_are_no_loop_and_a_person_is_told() -> None:
+    async def script(w: Wire, _: Crowd) -> None:
+        w.orders_max = 2
+        fill_a_quote(w, Side.BUY)
+        w.fault("funds-refused=1")
+        mark = len(w.heard(OrderRejected))
+        await w.pass_time(120)
+        refused = w.heard(OrderRejected)[mark:]
+        # After 1, 2, 4, 8, 16 and then every 30 s, on each of two sides.
+        assert 4 <= len(refused) <= 20
+        assert all(event.is_refusal for event in refused)
+        told = next(alert for alert in w.alerts if alert.code == ORDERS_REFUSED)
+        assert "insufficient balance or allowance" in told.text
+        assert w.agent.halt_counts == {}
+        w.fault("none")
+        await w.until(w.is_quoting, 35)
+        assert w.wrong == []
+
+    converse(script, trades=False)
 
 
 @pytest.mark.parametrize("cash", [6, 1], ids=["for one side", "for none"])

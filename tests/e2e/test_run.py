@@ -100,6 +100,13 @@ def test_a_live_run_quotes_answers_its_operator_and_leaves_in_order(campaign: Ca
     assert time.monotonic() - began < 5
     assert open_orders(campaign) == 0
     assert "the most it can lose: 60 USDC in a market, 150 USDC in all" in log_of(campaign)
+    (incident,) = campaign.folder.rglob("incidents/*-operator")
+    assert f"what led to operator is kept in {incident}" in log_of(campaign)
+    assert '"OperatorRequested"' in (incident / "journal.jsonl").read_text(encoding="utf-8")
+    secrets = [value for name, value in campaign.environment.items() if "PRIVATE_KEY" in name]
+    assert len(secrets) == 2
+    for part in incident.iterdir():
+        assert not any(secret[2:] in part.read_text(encoding="utf-8") for secret in secrets), part
     journal = campaign.journal_path()
     assert journal is not None
     replayed = command(campaign, "replay", "--verify", str(journal))
@@ -140,6 +147,7 @@ def test_a_journal_that_cannot_be_written_ends_the_run_with_nothing_left(campaig
     process = campaign.start(before=("bash", "-c", 'ulimit -f 400; exec "$@"', "bash"))
     assert process.wait(PATIENCE_S) == 1, log_of(campaign)
     assert "journal" in log_of(campaign)
+    assert "what led to journal_failed" in log_of(campaign)  # Kept or not, by what the disk still takes.
     assert orders_ever(campaign) > 0
     assert open_orders(campaign) == 0
     campaign.compare("after the disk was full")

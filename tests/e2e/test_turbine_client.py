@@ -459,6 +459,7 @@ def test_a_core_that_lags_behind_is_told_so_and_gets_the_latest_book_alone() -> 
                 # The client reads, and nobody takes what it has.
                 while not any(level in book.bids for book in b.client._newest.values()):  # noqa: ASYNC110
                     await asyncio.sleep(0)
+        b.client.relay(FeedHeartbeat(ts=b.client.now()))  # Something waits behind the book.
         b.clock.ahead(0.3)
         gap = await b.client.next_event()
         assert isinstance(gap, GapDetected)

@@ -455,7 +455,7 @@ CATALOGUE: Final = (
             f"{HALTS}::test_a_fill_at_a_worse_price_than_the_orders_latches",
             f"{FILLS}::test_a_trade_that_no_order_of_ours_can_have_made_is_told_once",
         ),
-        still_open="no incident bundle is written; the guessed fill of the order stays pending, so that"
+        still_open="the guessed fill of the order stays pending, so that"
         " ADOPT cannot settle that market before it is resolved; a fill of the wrong outcome at our own"
         " price is not told from a right one before its settlement",
     ),
@@ -474,13 +474,15 @@ CATALOGUE: Final = (
         number=37,
         title="matched, then not settled (ghost fill)",
         injected=("exchange: settlement-failure", "weather: settlement_failing"),
-        expected="pending, then reversed; limits hold throughout",
+        expected="pending, then reversed; limits hold throughout; when more than"
+        " risk.settlement_failures_max of twice as many latest fills are reversed, latched",
         shown=(
             f"{CLIENT}::test_a_fill_that_fails_on_chain_is_reversed",
+            f"{HALTS}::test_when_most_of_the_latest_fills_are_undone_a_person_has_to_look",
+            f"{HALTS}::test_settlements_of_which_no_more_than_half_fail_halt_nothing",
             "tests/property/test_simulated_limits.py::test_no_market_ever_loses_more_than_its_limit",
             CAMPAIGN,
         ),
-        still_open="no breaker for the rate of failed trades (C27, 2 % in 15 minutes)",
     ),
     Entry(
         number=38,
@@ -512,19 +514,23 @@ CATALOGUE: Final = (
     Entry(
         number=41,
         title="too little money or allowance",
-        injected=("exchange: hidden-cash, lagging-accounts, allowance-gone", "test: a poor wallet"),
-        expected="what cannot be paid is denied, without a loop; a balance that differs halts until it"
-        " agrees; without an allowance every fill is reversed and costs nothing",
+        injected=(
+            "exchange: hidden-cash, lagging-accounts, allowance-gone, funds-refused",
+            "test: a poor wallet",
+        ),
+        expected="what cannot be paid is denied, without a loop; what the exchange refuses is asked for ever"
+        " less often, and told; a balance that differs halts until it agrees; without an allowance every"
+        " fill is reversed, costs nothing, and the fifth latches",
         shown=(
+            f"{MORE}::test_f41_orders_refused_for_want_of_money_are_no_loop_and_a_person_is_told",
             f"{MORE}::test_f41_what_cannot_be_paid_is_not_asked_for_and_not_asked_for_in_a_loop",
             f"{MORE}::test_f41_a_balance_that_is_not_ours_any_more_halts_until_it_is_back",
-            f"{MORE}::test_f41_without_an_allowance_fills_are_undone_and_cost_nothing",
+            f"{MORE}::test_f41_without_an_allowance_fills_are_undone_cost_nothing_and_latch",
             f"{MORE}::test_f41_accounts_that_lag_halt_nothing_for_long",
             "tests/e2e/test_doctor.py::test_an_allowance_below_the_limit_and_no_money_at_all_are_failures",
         ),
-        still_open="sizes are not shrunk to what can be paid; the allowance is looked at by doctor, not"
-        " while quoting; while fills settle between any two readings (25 s apart) a wrong balance stays a"
-        " doubt",
+        still_open="sizes are not shrunk to what can be paid; while fills settle between any two readings"
+        " (25 s apart) a wrong balance stays a doubt",
     ),
     Entry(
         number=42,
@@ -695,9 +701,7 @@ CATALOGUE: Final = (
     Entry(
         number=56,
         title="loss of power",
-        injected=(
-            "test: a disk that forgets what was not synced (src/turbine_agent/runtime/campaign/disk.py)",
-        ),
+        injected=("test: a disk that forgets what was not synced (runtime/campaign/disk.py)",),
         expected="exactly what was flushed is there, and orders leave after the flush",
         shown=(f"{POWER}::test_f56_after_a_loss_of_power_exactly_what_was_flushed_is_there",),
     ),

@@ -23,11 +23,12 @@ from turbine_agent.model.events import (
     OperatorRequested,
     OrderRejected,
     PositionsRead,
+    SettlementUpdated,
     SubmitUnknown,
 )
-from turbine_agent.model.ids import MarketId, OrderId
+from turbine_agent.model.ids import FillId, MarketId, OrderId
 from turbine_agent.model.markets import Outcome, Side
-from turbine_agent.model.orders import Holding, OpenOrder
+from turbine_agent.model.orders import Holding, OpenOrder, SettlementStatus
 from turbine_agent.model.reasons import Halt, Reason
 from turbine_agent.model.units import SECOND, Money, Nanos, Price, Qty
 
@@ -389,3 +390,109 @@ def test_a_refusal_makes_its_side_wait_a_second() -> None:
         talk.expect_nothing()
         talk.tick(0.25)
         talk.expect("place buy 10 YES at 0.49")
+
+
+def test_refusals_in_a_row_make_their_side_wait_ever_longer_and_the_fourth_is_told() -> None:
+    with Talk(params(execution={"order_ttl_ns": 600 * SECOND})) as talk:
+        talk.start()
+        talk.hear(snapshot(talk.ts))
+        talk.expect("place buy 10 YES at 0.49", "place sell 10 YES at 0.51")
+        bid, ask = talk.living()
+        talk.accept(ask)
+        for number, pause in enumerate((1, 2, 4, 8, 16, 30, 30), 1):
+            refused(talk, bid)
+            talk.expect(*(["alert warning: orders_refused"] if number == 4 else []))
+            assert talk.why() == ("rejected", "")
+            wait(talk, pause - 0.25, ask)
+            talk.expect_nothing()
+            wait(talk, 0.25, ask)
+            talk.expect("place buy 10 YES at 0.49")
+            *_, bid = talk.living()
+        talk.accept(bid)
+        talk.cancelled(bid)
+        wait(talk, 1, ask)
+        talk.expect("place buy 10 YES at 0.49")
+        refused(talk, talk.living()[-1])
+        wait(talk, 1, ask)
+        talk.expect("place buy 10 YES at 0.49")  # One that was taken ended the row.
+
+
+def test_what_was_never_sent_is_no_refusal_and_waits_a_second_each_time() -> None:
+    with Talk() as talk:
+        talk.start()
+        talk.hear(snapshot(talk.ts))
+        talk.expect("place buy 10 YES at 0.49", "place sell 10 YES at 0.51")
+        bid, ask = talk.living()
+        talk.accept(ask)
+        for _ in range(6):
+            talk.hear(OrderRejected(ts=talk.ts, order_id=bid, reason="not sent: the quota is used up"))
+            wait(talk, 1, ask)
+            talk.expect("place buy 10 YES at 0.49")
+            *_, bid = talk.living()
+
+
+def refused(talk: Talk, order_id: OrderId) -> None:
+    reason = "400: insufficient balance or allowance"
+    talk.hear(OrderRejected(ts=talk.ts, order_id=order_id, reason=reason, is_refusal=True))
+
+
+def wait(talk: Talk, seconds: float, *working: OrderId) -> None:
+    """Let time pass with everything in order, and nothing filled so far."""
+    end = talk.ts + int(seconds * SECOND)
+    while talk.ts < end:
+        talk.listed(*working)
+        talk.hear(
+            snapshot(talk.ts),
+            PositionsRead(ts=talk.ts, asked_ts=talk.ts, holdings=()),
+            BalanceRead(ts=talk.ts, asked_ts=talk.ts, cash=CASH),
+        )
+        talk.tick(min(SECOND, end - talk.ts) / SECOND)
+
+
+def test_when_most_of_the_latest_fills_are_undone_a_person_has_to_look() -> None:
+    with Talk() as talk:
+        bid, ask = talk.quote()
+        ended(talk, bid, "sssssssss")
+        ended(talk, bid, "rrrr", already=9)
+        talk.expect_nothing()
+        ended(talk, bid, "r", already=13)
+        talk.expect("alert critical: settlements_failed", "cancel all")
+        assert talk.state() == "latched"
+        assert "an allowance" in talk.agent.halts[Halt.SETTLEMENTS_FAILED].detail
+        ended(talk, bid, "rr", already=14)
+        talk.expect_nothing()
+        talk.cancelled(bid, ask)
+        talk.hear(OperatorRequested(ts=talk.ts, action=OperatorAction.RESUME, reason="allowed it again"))
+        assert talk.state() == "halted"
+        talk.listed()
+        assert talk.state() == "syncing"
+        ended(talk, bid, "rrrr", already=16)
+        talk.expect_nothing()  # Counted anew.
+
+
+def test_settlements_of_which_no_more_than_half_fail_halt_nothing() -> None:
+    with Talk() as talk:
+        bid, _ = talk.quote()
+        ended(talk, bid, "rrrrssss" * 3 + "rs" * 8)
+        talk.expect_nothing()
+
+
+def test_a_settlement_that_overtakes_its_fill_counts_too() -> None:
+    with Talk(params(risk={"settlement_failures_max": 1})) as talk:
+        bid, _ = talk.quote()
+        for number in (0, 1):
+            talk.hear(settlement(talk, bid, number, SettlementStatus.REVERSED))
+            talk.fill(bid, "0.1", fill_id=f"f{number}")
+        talk.expect("alert critical: settlements_failed", "cancel all")
+
+
+def ended(talk: Talk, order_id: OrderId, ends: str, *, already: int = 0) -> None:
+    """So many small fills of an order: each settled (s) or undone (r)."""
+    for number, end in enumerate(ends, already):
+        talk.fill(order_id, "0.1", fill_id=f"f{number}")
+        status = SettlementStatus.SETTLED if end == "s" else SettlementStatus.REVERSED
+        talk.hear(settlement(talk, order_id, number, status))
+
+
+def settlement(talk: Talk, order_id: OrderId, number: int, status: SettlementStatus) -> SettlementUpdated:
+    return SettlementUpdated(ts=talk.ts, order_id=order_id, fill_id=FillId(f"f{number}"), status=status)

@@ -195,8 +195,8 @@ def _show(tally: Tally) -> None:
     )
     typer.echo(
         f"{tally.events:,} events, {tally.requests:,} requests, {tally.placed:,} orders,"
-        f" {tally.fills:,} fills, {tally.lives:,} processes; quoting {tally.quoted_ratio:.3f} of quotable time;"
-        f" a person was needed {tally.resumed} times; the slowest recovery took {tally.slowest_s:.0f} s"
+        f" {tally.fills:,} fills, {tally.lives:,} processes; quoting {tally.quoted_ratio:.3f} of quotable"
+        f" time; a person was needed {tally.resumed} times; the slowest recovery took {tally.slowest_s:.0f} s"
     )
     width = max((len(name) for name in tally.struck), default=0)
     for name, count in sorted(tally.struck.items()):

@@ -37,7 +37,7 @@ def info(journal: FileArgument, *, json: JsonOption = False) -> None:
         checkpoint = reader.latest_checkpoint()
         last = list(reader.records(after=max(0, last_seq - LAST_RECORDS)))
         spans = {run.number: _span(reader, run) for run in runs}
-        identity, torn = reader.identity, reader.torn_frames
+        identity, torn, pruned = reader.identity, reader.torn_frames, reader.pruned
     sizes = _sizes(journal)
     if json:
         print_json(
@@ -48,6 +48,7 @@ def info(journal: FileArgument, *, json: JsonOption = False) -> None:
                 "records": last_seq,
                 "bytes": sum(sizes.values()),
                 "torn_frames": torn,
+                "pruned_seq": None if pruned is None else pruned.seq,
                 "checkpoint_seq": None if checkpoint is None else checkpoint.seq,
                 "runs": [
                     {
@@ -70,6 +71,8 @@ def info(journal: FileArgument, *, json: JsonOption = False) -> None:
     print(f"wallet      {identity.wallet}, chain {identity.chain_id}")
     print(f"size        {', '.join(f'{size:,} bytes {name}' for name, size in sizes.items())}")
     print(f"records     {last_seq:,}")
+    if pruned is not None:
+        print(f"pruned      those up to {pruned.seq:,}, the last one of {_time(pruned.ts)}")
     if torn:
         print(f"crash       {torn} pages behind the last record belong to a flush that never returned")
     if checkpoint is not None:
@@ -108,8 +111,76 @@ def verify(journal: FileArgument, *, json: JsonOption = False) -> None:
         f" {found.checkpoints} checkpoints, {found.reports} reports, all as they were written;"
         f" chain {found.chain}"
     )
+    if found.pruned is not None:
+        print(f"    {found.pruned.seq:,} older records, up to {_time(found.pruned.ts)}, were pruned")
     if torn:
         print(f"    {torn} pages of a flush that a crash cut off are not counted: it never returned")
+
+
+@app.command()
+def prune(
+    journal: FileArgument,
+    keep_days: Annotated[
+        int,
+        typer.Option(
+            "--keep-days",
+            min=0,
+            max=36_500,
+            metavar="DAYS",
+            help="Keep the runs that ended within so many days.",
+        ),
+    ],
+    *,
+    shrink: Annotated[
+        bool,
+        typer.Option(
+            "--shrink", help="Give the space back to the system; needs as much room as is left in it."
+        ),
+    ] = False,
+    json: JsonOption = False,
+) -> None:
+    """Drop the oldest runs, whole ones, while no agent writes. What is left can be verified and replayed.
+
+    A run that the next start builds on is never dropped, nor are reports. What is dropped is verified first.
+    `logging.journal_keep_days` has `run` do it at its start.
+    """
+    import time
+
+    from turbine_agent.journal import Journal
+    from turbine_agent.journal.reader import JournalReader
+    from turbine_agent.model.units import SECOND, Nanos
+
+    before = Nanos(time.time_ns() - keep_days * 86_400 * SECOND)
+    with JournalReader.open(journal) as reader:
+        identity = reader.identity
+        wanted = reader.prunable(before)
+        if wanted is not None:
+            for _ in reader.records(last=wanted.seq):
+                pass  # Raises at the first record that is not as it was written: damage is not swept away.
+    size = journal.stat().st_size
+    with Journal.open(journal, wallet=identity.wallet, chain_id=identity.chain_id, creates=False) as writer:
+        pruned = writer.prune(before)
+        if shrink:
+            writer.shrink()
+    if json:
+        print_json(
+            {
+                "journal": str(journal),
+                "pruned_seq": None if pruned is None else pruned.seq,
+                "pruned_runs": None if pruned is None else pruned.runs,
+                "bytes_before": size,
+                "bytes": journal.stat().st_size,
+            }
+        )
+        return
+    if pruned is None:
+        print(f"nothing to drop: no run ended more than {keep_days} days ago, or the next start builds on it")
+    else:
+        print(
+            f"dropped: all up to record {pruned.seq:,} (run {pruned.runs}), which ended {_time(pruned.ts)};"
+            f" {size:,} bytes before, {journal.stat().st_size:,} now"
+            f"{'' if shrink else ', and what is free in it is used again'}"
+        )
 
 
 @app.command()

@@ -18,6 +18,7 @@ from typing import Annotated
 import typer
 
 from turbine_agent.cli import (
+    approve,
     backtest,
     campaign,
     config,
@@ -65,6 +66,7 @@ app.command("claim")(operate.claim)
 app.command("stop")(operate.stop)
 app.command("doctor")(doctor.doctor)
 app.add_typer(campaign.app, name="campaign")
+app.command("approve")(approve.approve)
 app.add_typer(journal.app, name="journal")
 app.command("signer")(signer.signer)
 app.add_typer(config.app, name="config")

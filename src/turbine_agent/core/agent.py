@@ -79,7 +79,7 @@ from turbine_agent.model.ids import MarketId, OrderId
 from turbine_agent.model.markets import Outcome, Side, yes_direction
 from turbine_agent.model.orders import Identify, digest_order_id
 from turbine_agent.model.params import AgentParams
-from turbine_agent.model.reasons import LATCHING, Halt, Reason
+from turbine_agent.model.reasons import LATCHING, ORDERS_REFUSED, Halt, Reason
 from turbine_agent.model.units import SECOND, Nanos
 from turbine_agent.risk.engine import Denied, RiskEngine
 from turbine_agent.strategy.engine import StrategyEngine
@@ -89,7 +89,13 @@ REPEAT_EVERY: Final = SECOND
 """How often an unproven cancel-all, an unanswered sync or an unsynced book is asked for again."""
 
 REJECT_PAUSE: Final = SECOND
-"""How long a side waits after a rejection, so that a refusal cannot become a storm."""
+"""How long a side waits after a rejection, so that a refusal cannot become a storm. Doubled with each one in
+a row that is the exchange's own: it says no to what we ask for, and no wording tells dependably why."""
+
+REJECT_PAUSE_MAX: Final = 30 * SECOND
+
+REFUSALS_TOLD: Final = 4
+"""Refusals in a row after which a person is told what the exchange says: the fourth comes after 7 s."""
 
 POSITIONS_EVERY: Final = 5
 """Positions and balance are read at every fifth reading of the open orders."""
@@ -231,9 +237,11 @@ class Agent:
                 return bool(self.store.touched)
             case TradePrinted() | FeedHeartbeat():
                 return False
+            case OrderRejected(order_id=order_id):
+                self._tell_refusals(event)
+                self._on_order(order_id)
             case (
                 OrderAccepted(order_id=order_id)
-                | OrderRejected(order_id=order_id)
                 | OrderCancelled(order_id=order_id)
                 | OrderExpired(order_id=order_id)
                 | OrderFilled(order_id=order_id)
@@ -466,6 +474,8 @@ class Agent:
         """A person has looked: latched reasons are over, the others still have to pass by themselves."""
         if Halt.HARD_DRAWDOWN in self.halts:
             self.store.ledger.restart_drawdown()
+        if Halt.SETTLEMENTS_FAILED in self.halts:
+            self.store.forget_settlements()
         self.halts = {halt: note for halt, note in self.halts.items() if halt not in LATCHING}
         self._mismatches = []
         self.state = AgentState.HALTED
@@ -477,6 +487,24 @@ class Agent:
         order = self.store.orders.get(order_id)
         if order is not None:
             self._decide(self.store.markets[order.terms.market_id])
+
+    def _tell_refusals(self, event: OrderRejected) -> None:
+        order = self.store.orders.get(event.order_id)
+        if order is None or not event.is_refusal:
+            return
+        terms = order.terms
+        refusals = self.store.markets[terms.market_id].refusals[yes_direction(terms.outcome, terms.side)]
+        if refusals == REFUSALS_TOLD:
+            text = f"{refusals} orders in a row were refused in {terms.market_id}: {event.reason}"
+            self._emit(RaiseAlert(severity=Severity.WARNING, code=ORDERS_REFUSED, text=text))
+
+    def _rejected_until(self, state: MarketState, direction: int) -> int:
+        """Until when a side is not tried again; 0 if nothing was rejected there."""
+        rejected_ts = state.reject_ts.get(direction)
+        if rejected_ts is None:
+            return 0
+        more = max(0, state.refusals.get(direction, 0) - 1)
+        return rejected_ts + min(REJECT_PAUSE << min(more, 5), REJECT_PAUSE_MAX)
 
     def _decide_all(self) -> None:
         for state in list(self.store.markets.values()):
@@ -499,8 +527,7 @@ class Agent:
         wants = {1: decision.bid_reason, -1: decision.ask_reason}
         for draft in plan.drafts:
             direction = yes_direction(draft.outcome, draft.side)
-            rejected_ts = state.reject_ts.get(direction)
-            if rejected_ts is not None and self.store.now - rejected_ts < REJECT_PAUSE:
+            if self.store.now < self._rejected_until(state, direction):
                 wants[direction] = Reason.REJECTED
                 continue
             verdict = self.risk.review(

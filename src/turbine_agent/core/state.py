@@ -10,6 +10,7 @@ counted.
 
 from __future__ import annotations
 
+from collections import deque
 from enum import StrEnum
 from typing import Final, assert_never
 
@@ -52,7 +53,7 @@ from turbine_agent.model.events import (
 )
 from turbine_agent.model.ids import FillId, MarketId, OrderId
 from turbine_agent.model.markets import Market, Outcome, Side, yes_direction
-from turbine_agent.model.orders import FillKey, OpenOrder, OrderTerms
+from turbine_agent.model.orders import FillKey, OpenOrder, OrderTerms, SettlementStatus
 from turbine_agent.model.params import AgentParams
 from turbine_agent.model.reasons import Halt, Reason
 from turbine_agent.model.units import MICROS, QTY_MAX, SECOND, Money, Nanos, Price, Qty
@@ -114,6 +115,7 @@ class MarketState:
         "living",
         "market",
         "phase",
+        "refusals",
         "reject_ts",
         "winner",
     )
@@ -138,7 +140,9 @@ class MarketState:
         self.has_traded = False
         """An order of ours was ever sent here. Before that, what we hold is what the exchange says."""
         self.reject_ts: dict[int, Nanos] = {}
-        """When the exchange last refused an order, by direction: +1 adds to YES minus NO, -1 takes away."""
+        """When an order was last rejected, by direction: +1 adds to YES minus NO, -1 takes away."""
+        self.refusals: dict[int, int] = {}
+        """How many orders in a row the exchange has refused, by direction."""
         self.last_settled_ts = Nanos(0)
         self.claim_asked_ts: Nanos | None = None
         self.winner: Outcome | None = None
@@ -203,6 +207,8 @@ class StateStore:
         """An order was ever sent, by this process or by those whose books it has taken up."""
         self._unheard_payouts: dict[MarketId, Money] = {}
         """Payouts that readings have shown and no answer has told of."""
+        self._settlements: deque[SettlementStatus] = deque(maxlen=2 * params.risk.settlement_failures_max)
+        """What became of our latest fills."""
         self._retired_orders: dict[OrderId, tuple[FillId, ...]] = {}
         """Orders of finished markets, with the fills that were booked."""
 
@@ -235,9 +241,9 @@ class StateStore:
             case GapDetected(market_id=scope):
                 self._lose_sync(scope)
             case OrderAccepted(order_id=order_id):
-                self._report(order_id, Report.ACCEPTED)
-            case OrderRejected(order_id=order_id):
-                self._on_rejected(order_id)
+                self._on_accepted(order_id)
+            case OrderRejected(order_id=order_id, is_refusal=is_refusal):
+                self._on_rejected(order_id, is_refusal=is_refusal)
             case OrderCancelled():
                 self._on_cancelled(event)
             case OrderExpired(order_id=order_id):
@@ -493,12 +499,20 @@ class StateStore:
         else:
             state.fading.pop(order.order_id, None)
 
-    def _on_rejected(self, order_id: OrderId) -> None:
+    def _on_accepted(self, order_id: OrderId) -> None:
+        order = self._report(order_id, Report.ACCEPTED)
+        if order is not None:
+            direction = yes_direction(order.terms.outcome, order.terms.side)
+            self.markets[order.terms.market_id].refusals.pop(direction, None)
+
+    def _on_rejected(self, order_id: OrderId, *, is_refusal: bool) -> None:
         order = self._report(order_id, Report.REJECTED)
         if order is not None:
             self.rejected_count += 1
             direction = yes_direction(order.terms.outcome, order.terms.side)
-            self.markets[order.terms.market_id].reject_ts[direction] = self.now
+            state = self.markets[order.terms.market_id]
+            state.reject_ts[direction] = self.now
+            state.refusals[direction] = state.refusals.get(direction, 0) + is_refusal
 
     def _on_cancelled(self, event: OrderCancelled) -> None:
         order = self.orders.get(event.order_id)
@@ -526,8 +540,10 @@ class StateStore:
         account = state.account
         if not account.book_fill(terms, event, self.params.loop.markout_ns):
             return
-        if FillKey(event.order_id, event.fill_id) not in account.pending:
+        fate = account.fates.get(FillKey(event.order_id, event.fill_id))
+        if fate is not None:
             state.last_settled_ts = self._last_settled_ts = self.now  # Its settlement overtook it.
+            self._note_settlement(fate)
         cum_qty = order.cum_qty + event.qty
         if cum_qty > terms.qty:
             self._find(Halt.CONTRACT_BROKEN, f"order {event.order_id} is filled beyond its size")
@@ -629,7 +645,23 @@ class StateStore:
             )
         if state.account.settle(key, event.status, event.moved):
             state.last_settled_ts = self._last_settled_ts = self.now
+            self._note_settlement(event.status)
             self._retire_if_finished(state)
+
+    def _note_settlement(self, status: SettlementStatus) -> None:
+        """Undone fills cost nothing, but whoever quotes on while all of them are undone makes no market."""
+        latest = self._settlements
+        latest.append(status)
+        failed = latest.count(SettlementStatus.REVERSED)
+        if status is SettlementStatus.REVERSED and failed > self.params.risk.settlement_failures_max:
+            self._find(
+                Halt.SETTLEMENTS_FAILED,
+                f"{failed} of our latest {len(latest)} fills were undone: is an allowance missing?",
+            )
+
+    def forget_settlements(self) -> None:
+        """A person has looked: count anew."""
+        self._settlements.clear()
 
     def _on_positions(self, event: PositionsRead) -> None:
         """Compare with the ledger's settled tokens.

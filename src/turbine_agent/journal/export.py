@@ -15,6 +15,7 @@ from collections.abc import Iterator
 import msgspec
 
 from turbine_agent.journal.reader import JournalReader
+from turbine_agent.journal.records import Record
 
 FORMULA_STARTS = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 """What a spreadsheet takes for the beginning of a formula, the full-width forms included."""
@@ -25,23 +26,28 @@ def json_lines(reader: JournalReader) -> Iterator[str]:
     identity = reader.identity
     yield _line({"journal": {"wallet": identity.wallet, "chain_id": identity.chain_id}})
     for record in reader.records():
-        yield _line(
-            {
-                "seq": record.seq,
-                "run": record.run,
-                "kind": record.kind.value,
-                "type": record.type,
-                "ts": record.ts,
-                "body": msgspec.Raw(record.body.encode()),
-                "chain": record.chain.hex(),
-            }
-        )
+        yield record_line(record)
     for checkpoint in reader.checkpoints():
         body = b64encode(checkpoint.body).decode()
         yield _line({"checkpoint": {"run": checkpoint.run, "seq": checkpoint.seq, "body": body}})
     for report in reader.reports():
         raw = msgspec.Raw(report.body.encode())
         yield _line({"report": {"kind": report.kind, "key": report.key, "ts": report.ts, "body": raw}})
+
+
+def record_line(record: Record) -> str:
+    """One record."""
+    return _line(
+        {
+            "seq": record.seq,
+            "run": record.run,
+            "kind": record.kind.value,
+            "type": record.type,
+            "ts": record.ts,
+            "body": msgspec.Raw(record.body.encode()),
+            "chain": record.chain.hex(),
+        }
+    )
 
 
 def table_json_lines(reader: JournalReader, view: str) -> Iterator[str]:

@@ -100,10 +100,11 @@ def check_format(path: Path, connection: apsw.Connection) -> None:
             "name another file; if it was a journal, its first page is damaged: keep it and begin a new one",
         )
     found = connection.pragma("user_version")
-    if found != schema.FORMAT:
+    if found not in {schema.FORMAT, schema.PRUNED_FORMAT}:
         raise JournalVersionError(
             path,
-            f"it has format {found}, this version of turbine-agent reads format {schema.FORMAT}",
+            f"it has format {found}, this version of turbine-agent reads formats {schema.FORMAT} and"
+            f" {schema.PRUNED_FORMAT}",
             "use the version that wrote it, or name another file",
         )
     there = schema.objects(connection)

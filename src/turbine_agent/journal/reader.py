@@ -7,6 +7,7 @@ JournalCorruptError, which names the record. Nothing is written, and a writer is
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -14,7 +15,7 @@ from typing import Self
 import apsw
 import msgspec
 
-from turbine_agent.journal import lock, opening, wal
+from turbine_agent.journal import lock, opening, schema, wal
 from turbine_agent.journal.errors import (
     JournalCorruptError,
     JournalMissingError,
@@ -25,6 +26,7 @@ from turbine_agent.journal.records import (
     Checkpoint,
     Identity,
     Kind,
+    Pruned,
     Record,
     Run,
     decode,
@@ -38,6 +40,8 @@ from turbine_agent.journal.records import (
 )
 from turbine_agent.model.events import AnyEvent
 from turbine_agent.model.units import Nanos
+
+_decode_pruned = msgspec.json.Decoder(Pruned).decode
 
 
 class Tip(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -78,6 +82,8 @@ class Verification(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     reports: int
     chain: str
     """The chain at the last record, in hex: the same for two journals only if all their records are."""
+    pruned: Pruned | None
+    """What was dropped before all that; None if nothing was."""
 
 
 class JournalReader:
@@ -143,11 +149,39 @@ class JournalReader:
         return tuple(found)
 
     @property
+    def pruned(self) -> Pruned | None:
+        """What was dropped from the beginning. Raises JournalCorruptError if that is not to be found."""
+        with translated(self.path):
+            if self._connection.pragma("user_version") != schema.PRUNED_FORMAT:
+                return None
+        for report in self.reports(schema.PRUNED_REPORT[0]):
+            return _decode_pruned(report.body)
+        raise JournalCorruptError(self.path, "the report that says where it begins is missing")
+
+    @property
     def last_seq(self) -> int:
         """The last record's number; 0 if there is none."""
         with translated(self.path):
             found: int | None = self._connection.execute("SELECT max(seq) FROM records").get
         return max(self.tip().seq, found or 0)
+
+    def prunable(self, before: Nanos) -> Pruned | None:
+        """The runs that ended before an instant, and that no recovery builds on; None if there is none.
+
+        Whole runs from the oldest on: none of which the next one, or one that is replayed, needs anything.
+        """
+        checkpoint = self.latest_checkpoint()
+        if checkpoint is None:
+            return None
+        with translated(self.path):
+            heads = list(self._connection.execute(schema.RUN_HEADS))
+        found: Pruned | None = None
+        for (run, _), (_, next_head) in pairwise(heads):
+            (last,) = self.records(after=next_head - 2, last=next_head - 1)
+            if run >= checkpoint.run or last.ts >= before:
+                break
+            found = Pruned(seq=last.seq, runs=run, ts=last.ts, chain=last.chain.hex())
+        return found
 
     def tip(self) -> Tip:
         """Where the journal ended at the last flush."""
@@ -182,8 +216,12 @@ class JournalReader:
     # -- records -------------------------------------------------------------------------------------------
 
     def records(self, *, after: int = 0, last: int | None = None) -> Iterator[Record]:
-        """The records behind `after` up to `last` (to the end), each checked against the one before it."""
+        """The records behind `after` up to `last` (to the end), each checked against the one before it. What
+        was pruned is left out.
+        """
         end = self.last_seq if last is None else last
+        pruned = self.pruned
+        after = max(after, 0 if pruned is None else pruned.seq)
         previous = self.chain_at(after)
         expected = after
         with translated(self.path):
@@ -230,6 +268,9 @@ class JournalReader:
 
     def chain_at(self, seq: int) -> bytes:
         """The chain at a record; that of the beginning at 0."""
+        pruned = self.pruned
+        if pruned is not None and seq == pruned.seq:
+            return bytes.fromhex(pruned.chain)
         if seq == 0:
             return genesis(self.identity)
         with translated(self.path):
@@ -270,6 +311,19 @@ class JournalReader:
         checkpoint = self.latest_checkpoint()
         yield from self.records(after=checkpoint.seq if checkpoint is not None else 0)
 
+    def seq_before(self, ts: Nanos, most: int) -> int:
+        """The record before all those of the journal's end that are of `ts` or later, at most `most` of them:
+        what `records` wants as `after`.
+        """
+        first = self.last_seq + 1
+        with translated(self.path):
+            rows = self._connection.execute("SELECT seq, ts FROM records ORDER BY seq DESC LIMIT ?", (most,))
+            for seq, at in rows:
+                if at < ts:
+                    break
+                first = seq
+        return first - 1
+
     def check_tail(self) -> int:
         """Check what a recovery builds on: the latest checkpoint and all behind it. Where that begins."""
         checkpoint = self.latest_checkpoint()
@@ -305,7 +359,8 @@ class JournalReader:
         if found != "ok":
             raise JournalCorruptError(self.path, f"the database is damaged: {found}")
         kinds = dict.fromkeys(Kind, 0)
-        chain = genesis(self.identity)
+        pruned = self.pruned
+        chain = self.chain_at(0 if pruned is None else pruned.seq)
         for record in self.records():
             try:
                 is_canonical = encode(decode(record)) == record.body.encode()
@@ -324,6 +379,7 @@ class JournalReader:
             checkpoints=checkpoints,
             reports=sum(1 for _ in self.reports()),
             chain=chain.hex(),
+            pruned=pruned,
         )
 
     # -- helpers -------------------------------------------------------------------------------------------

@@ -120,6 +120,18 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     header: RunHeader
 
 
+class Pruned(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """What was dropped from a journal's beginning: whole runs, up to and with record `seq`."""
+
+    seq: int
+    runs: int
+    """The number of the last run that was dropped: so many were, over the years."""
+    ts: Nanos
+    """The instant of the last record that was dropped."""
+    chain: str
+    """The chain at that record, in hex: what the first one that is left follows."""
+
+
 class Checkpoint(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A state that was written down: what `records` up to `seq` come to."""
 

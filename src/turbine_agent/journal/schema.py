@@ -21,6 +21,13 @@ APPLICATION_ID: Final = 0x54424A4C
 FORMAT: Final = 1
 """PRAGMA user_version."""
 
+PRUNED_FORMAT: Final = 2
+"""The same of a journal whose oldest runs were dropped: the same tables, and a report that says where it
+begins. A version that knows nothing of that must not take it for damaged."""
+
+PRUNED_REPORT: Final = ("pruned", "journal")
+"""Kind and key of that report."""
+
 _ORDER_TYPES: Final = (
     "PlaceOrder",
     "CancelOrder",
@@ -267,6 +274,11 @@ INSERT_RECORD: Final = "INSERT INTO records VALUES (?, ?, ?, ?, ?, ?, ?)"
 MOVE_TIP: Final = "UPDATE journal SET last_seq = ?, last_chain = ?, checkpoint_seq = ?"
 PUT_CHECKPOINT: Final = "INSERT OR REPLACE INTO checkpoints VALUES (?, ?, ?, ?)"
 PUT_REPORT: Final = "INSERT OR REPLACE INTO reports VALUES (?, ?, ?, ?, ?)"
+
+
+RUN_HEADS: Final = "SELECT run, seq FROM records WHERE type = 'RunHeader' ORDER BY seq"
+DROP_RECORDS: Final = "DELETE FROM records WHERE seq <= ?"
+DROP_CHECKPOINTS: Final = "DELETE FROM checkpoints WHERE seq <= ?"
 
 
 def create(connection: apsw.Connection) -> None:

@@ -30,6 +30,7 @@ from turbine_agent.journal.reader import JournalReader
 from turbine_agent.journal.records import (
     CHAIN_BYTES,
     Identity,
+    Pruned,
     RunHeader,
     encode,
     genesis,
@@ -161,6 +162,37 @@ class Journal:
         self._check()
         text = encode(body).decode()
         self._run_statement(schema.PUT_REPORT, (kind, key, ts, text, seal_report(kind, key, ts, text)))
+
+    def prune(self, before: Nanos) -> Pruned | None:
+        """Drop the runs that ended before an instant (`JournalReader.prunable`); what was dropped, None for
+        nothing. On return it is on the disk. Only between runs.
+
+        What is left is as it was, and can be verified from where it begins. The space is used again by what
+        is appended; `shrink` gives it back.
+        """
+        self._check()
+        if self._run:
+            raise RuntimeError("a journal is pruned before a run begins")
+        pruned = self.reader.prunable(before)
+        if pruned is None:
+            return None
+        kind, key = schema.PRUNED_REPORT
+        self._run_statement(schema.DROP_RECORDS, (pruned.seq,))
+        self._run_statement(schema.DROP_CHECKPOINTS, (pruned.seq,))
+        self._run_statement(f"PRAGMA user_version = {schema.PRUNED_FORMAT}", ())
+        self.report(kind, key, pruned.ts, pruned)
+        self.flush()
+        return pruned
+
+    def shrink(self) -> None:
+        """Give back to the system what pruning has freed. Needs as much room as the journal then has."""
+        self.flush()
+        try:
+            self._execute("ROLLBACK")
+            self._execute("VACUUM")
+            self._execute("BEGIN IMMEDIATE")
+        except apsw.Error as error:
+            self._fail(error)
 
     def flush(self) -> None:
         """Return when all that was appended is on the disk. Costs one commit, or nothing if nothing was."""

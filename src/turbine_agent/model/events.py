@@ -81,6 +81,10 @@ class OrderRejected(Event, frozen=True, kw_only=True, gc=False):
 
     order_id: OrderId
     reason: str
+    is_refusal: bool = False
+    """The exchange said no to this very order: not too many requests, not a token, not a way it could not go.
+    Another one like it will be refused, too.
+    """
 
 
 class CancelReason(StrEnum):

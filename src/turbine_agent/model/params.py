@@ -87,6 +87,8 @@ class RiskLimits(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The exchange refuses orders that expire sooner than this."""
     unknown_budget: int
     """Orders of unknown fate at which the agent halts."""
+    settlement_failures_max: int
+    """If more than this of twice as many fills, the latest that ended, were undone: latch. Above 0."""
 
     def market_loss_limit(self, market: Market) -> Money:
         """The most that this market can lose, micro-USDC."""

@@ -8,6 +8,7 @@ clock; the time they cover is left out of the quoting ratio. All others count ag
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Final
 
 
 class Reason(StrEnum):
@@ -67,7 +68,7 @@ class Reason(StrEnum):
     ORDER_UNKNOWN = "order_unknown"
     """An order in this market has an unknown fate."""
     REJECTED = "rejected"
-    """The exchange refused our last order on this side a moment ago."""
+    """The exchange refused our last order on this side; the more in a row, the longer until the next one."""
     IN_FLIGHT = "in_flight"
     """Our order is on its way."""
     NOT_DECIDED = "not_decided"
@@ -105,12 +106,24 @@ class Halt(StrEnum):
     CONTRACT_BROKEN = "contract_broken"
     """The exchange did what it cannot do: overfilled, filled at a worse price, paid the wrong amount."""
     HARD_DRAWDOWN = "hard_drawdown"
+    SETTLEMENTS_FAILED = "settlements_failed"
+    """Most of our latest fills were undone when they should have settled."""
     OPERATOR = "operator"
     INVARIANT = "invariant"
     """Our own books disagree with their slow twin: a bug."""
 
 
 LATCHING = frozenset(
-    {Halt.FOREIGN_ORDER, Halt.CONTRACT_BROKEN, Halt.HARD_DRAWDOWN, Halt.OPERATOR, Halt.INVARIANT}
+    {
+        Halt.FOREIGN_ORDER,
+        Halt.CONTRACT_BROKEN,
+        Halt.HARD_DRAWDOWN,
+        Halt.SETTLEMENTS_FAILED,
+        Halt.OPERATOR,
+        Halt.INVARIANT,
+    }
 )
 """Halts that only a person ends. All others end by themselves after a full resync."""
+
+ORDERS_REFUSED: Final = "orders_refused"
+"""The code of the core's one alert that is no halt: the exchange says no to one order after the other."""

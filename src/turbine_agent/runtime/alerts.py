@@ -34,6 +34,7 @@ import aiohttp
 import msgspec
 
 from turbine_agent.model.commands import RaiseAlert, Severity
+from turbine_agent.model.reasons import ORDERS_REFUSED
 from turbine_agent.model.units import SECOND, Nanos
 from turbine_agent.runtime import redaction
 from turbine_agent.runtime.credentials import EnvFile, env_path
@@ -65,20 +66,23 @@ _RANK: Final = {Severity.INFO: 0, Severity.WARNING: 1, Severity.CRITICAL: 2}
 
 
 class AlertCode(StrEnum):
-    """What a runner raises besides the core's halts, whose codes are the values of `Halt`."""
+    """What is raised besides the core's halts, whose codes are the values of `Halt`."""
 
+    ORDERS_REFUSED = ORDERS_REFUSED
     STARTED = "started"
     STOPPED = "stopped"
     HEARTBEAT = "heartbeat"
     LATCHED_AT_START = "latched_at_start"
     LEASE_TAKEN_OVER = "lease_taken_over"
     LEASE_LOST = "lease_lost"
+    ALLOWANCE_LOW = "allowance_low"
     UNCLAIMED_WINNINGS = "unclaimed_winnings"
     ORDERS_UNPROVEN = "orders_unproven"
     GUARDIAN_STRUCK = "guardian_struck"
     GUARDIAN_DONE = "guardian_done"
     GUARDIAN_LOST = "guardian_lost"
     CRASHED = "crashed"
+    INCIDENT = "incident"
     JOURNAL_FAILED = "journal_failed"
     DISK_LOW = "disk_low"
     CLOCK_OFF = "clock_off"

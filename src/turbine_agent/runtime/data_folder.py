@@ -79,6 +79,11 @@ class DataFolder(msgspec.Struct, frozen=True, kw_only=True):
         return self.path / "agent.log"
 
     @property
+    def incidents(self) -> Path:
+        """A folder with a folder for each incident."""
+        return self.path / "incidents"
+
+    @property
     def guardian_log(self) -> Path:
         return self.path / "guardian.log"
 

@@ -26,10 +26,11 @@ from turbine_agent.exchange.turbine.outcome import Done, SurelyRefused
 from turbine_agent.exchange.turbine.signing import TokenMinter
 from turbine_agent.model.units import MILLISECOND, SECOND, micros_from_text, text_from_micros
 from turbine_agent.protocol import constants
-from turbine_agent.protocol.constants import UINT256_MAX, Chain
+from turbine_agent.protocol.constants import Chain
 from turbine_agent.runtime import lease as leases
 from turbine_agent.runtime import probe_checks, probe_trade
 from turbine_agent.runtime.alerts import AlertError, read_addresses
+from turbine_agent.runtime.approvals import allowance_text
 from turbine_agent.runtime.credentials import (
     API_KEY_ID,
     NAMES,
@@ -469,12 +470,12 @@ class _Doctor:
 
     async def _allowance(self) -> str:
         allowance = (await self._funds()).allowance
-        text = "without limit" if allowance >= UINT256_MAX // 2 else _usdc(allowance)
+        text = allowance_text(allowance)
         if allowance < self._exposure:
             raise _fail(
                 f"{text} for the settlement contract, risk.max_portfolio_exposure_usdc is"
                 f" {_usdc(self._exposure)}",
-                "allow more: orders beyond it are taken and then fail silently when they settle",
+                "`turbine-agent approve`: orders beyond it are taken, and undone when they should settle",
             )
         return f"{text} for the settlement contract"
 

@@ -19,6 +19,7 @@ import os
 import shutil
 import signal
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from importlib.metadata import version
@@ -53,6 +54,7 @@ from turbine_agent.model.reasons import LATCHING, Halt
 from turbine_agent.model.units import SECOND, Money, Nanos, text_from_micros
 from turbine_agent.runtime import latch as latch_file
 from turbine_agent.runtime.alerts import Alert, AlertAddresses, AlertCode, Alerts
+from turbine_agent.runtime.approvals import allowance_text
 from turbine_agent.runtime.cancel_all import Outcome, cancel_everything
 from turbine_agent.runtime.control import ControlServer
 from turbine_agent.runtime.credentials import Credentials
@@ -60,6 +62,7 @@ from turbine_agent.runtime.data_folder import DataFolder
 from turbine_agent.runtime.doctor import Finding, Level, Scene, examine_exchange
 from turbine_agent.runtime.driver import Observer
 from turbine_agent.runtime.guardian import BEAT_S, SILENCE_S, Charge, Guard
+from turbine_agent.runtime.incidents import Incidents, Sources
 from turbine_agent.runtime.lease import LeaseError, epoch_at, take
 from turbine_agent.runtime.live import Ending, LiveRun, Step
 from turbine_agent.runtime.logs import Logger
@@ -73,7 +76,7 @@ from turbine_agent.runtime.redaction import described, redact
 from turbine_agent.runtime.report import HourReport, MarketReport
 from turbine_agent.runtime.settings import Settings, plain, to_params
 from turbine_agent.runtime.status import Status, status_of, why
-from turbine_agent.runtime.words import utc
+from turbine_agent.runtime.words import utc, utc_date
 
 CHECKPOINT_EVERY: Final = 600 * SECOND
 """A recovery reads the records since the last checkpoint: so many seconds of events at most."""
@@ -94,6 +97,9 @@ CRASH_AT: Final = "TURBINE_CRASH_AT"
 
 SIGNALS_MAX: Final = 3
 """The first signal stops in order, the second changes nothing, the third leaves at once."""
+
+ALERTS_KEPT: Final = 200
+"""The latest alerts, for the folder of an incident."""
 
 WATCH_EVERY: Final = 60 * SECOND
 UNCLAIMED_AFTER: Final = 600 * SECOND
@@ -151,10 +157,14 @@ class Checkpointer:
 class Watchman:
     """An observer: once a minute looks at what nobody else does, and tells a person."""
 
-    def __init__(self, agent: Agent, alerts: Alerts, folder: Path) -> None:
+    def __init__(
+        self, agent: Agent, alerts: Alerts, folder: Path, allowance: Callable[[], int | None]
+    ) -> None:
+        """`allowance`: what the settlement contract may take, micro-USDC; None if that is not known."""
         self._agent = agent
         self._alerts = alerts
         self._folder = folder
+        self._allowance = allowance
         self._looked_ts: Nanos | None = None
 
     def __call__(self, event: AnyEvent) -> None:
@@ -172,6 +182,14 @@ class Watchman:
                     AlertCode.UNCLAIMED_WINNINGS,
                     f"{amount} USDC of {state.market_id} are not claimed, {waits // SECOND} s after its end",
                 )
+        allowance, exposure = self._allowance(), self._agent.params.risk.max_portfolio_exposure
+        if allowance is not None and allowance < exposure:
+            self._alerts.tell(
+                Severity.WARNING,
+                AlertCode.ALLOWANCE_LOW,
+                f"the settlement contract may take {allowance_text(allowance)} more, less than the"
+                f" {text_from_micros(exposure)} that the agent may risk; beyond it every fill is undone",
+            )
         free = shutil.disk_usage(self._folder).free
         if free < DISK_FREE_MIN:
             self._alerts.tell(
@@ -347,16 +365,21 @@ async def run_agent(
             Journal.open(plan.journal, wallet=plan.folder.wallet, chain_id=plan.client.chain.chain_id)
         )
         log.info("journal", path=str(plan.journal), found=journal.recovery.sentence)
+        if settings.logging.journal_keep_days:
+            pruned = journal.prune(Nanos(clock() - settings.logging.journal_keep_days * 86_400 * SECOND))
+            if pruned is not None:
+                log.info("journal pruned", records=pruned.seq, runs=pruned.runs, until=utc_date(pruned.ts))
         known = recover(params, journal.reader.latest_checkpoint(), journal.reader.tail())
         carry = with_latches(known, latches_of(latch.read(), clock()))
         step("recovered")
 
         agent = Agent(params, identify=naming.identify)
+        told: deque[Alert] = deque(maxlen=ALERTS_KEPT)
         alerts = await stack.enter_async_context(
             Alerts(
                 addresses,
                 source=f"{plan.mode.value} {plan.folder.wallet}",
-                log=lambda alert: _log_alert(log, alert),
+                log=lambda alert: _log_alert(log, alert, told),
                 clock=clock,
                 min_severity=Severity(settings.alerts.min_severity),
                 heartbeat_s=settings.alerts.heartbeat_minutes * 60,
@@ -395,11 +418,24 @@ async def run_agent(
             on_market=lambda report: _keep_market(journal, report, agent.store.now, log),
             on_hour=lambda report: _keep_hour(journal, report, agent.store.now, log),
         )
+        incidents = Incidents(
+            plan.folder.incidents,
+            agent,
+            Sources(
+                journal=journal.reader,
+                settings=settings,
+                status=supervisor.status,
+                latch=plan.folder.latch,
+                alerts=told,
+            ),
+            lambda text: alerts.tell(Severity.WARNING, AlertCode.INCIDENT, text),
+        )
         observers: list[Observer] = [
             LatchKeeper(agent, latch),
+            incidents,
             Narrator(agent, log),
             keeper,
-            Watchman(agent, alerts, plan.folder.path),
+            Watchman(agent, alerts, plan.folder.path, lambda: client.allowance),
             Checkpointer(agent, journal, step),
         ]
         alerts.tell(Severity.INFO, AlertCode.STARTED, f"{plan.mode.value} at {plan.client.base_url}")
@@ -428,8 +464,10 @@ async def run_agent(
                 outcome = None if keys is None else await _cancel_everything(plan, keys, clock)
                 if outcome is not None:
                     log.critical("cancelled without the agent", outcome=str(outcome))
+                incidents.crashed(code.value, clock(), error)
                 ended = Ended(ending=None, error=error, cancelled=outcome)
             else:
+                incidents.close(clock())
                 keeper.close()
                 journal.checkpoint(encode_carry(agent.store.carry()))
                 journal.flush()
@@ -540,7 +578,8 @@ def _keep_hour(journal: Journal, report: HourReport, now: Nanos, log: Logger) ->
     log.info("hour", **{name: value for name, value in report.to_json().items() if value != 0})
 
 
-def _log_alert(log: Logger, alert: Alert) -> None:
+def _log_alert(log: Logger, alert: Alert, told: deque[Alert]) -> None:
+    told.append(alert)
     write = {Severity.INFO: log.info, Severity.WARNING: log.warning, Severity.CRITICAL: log.critical}
     write[alert.severity]("alert", code=alert.code, text=alert.text, runbook=alert.runbook)
 

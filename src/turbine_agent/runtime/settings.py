@@ -466,6 +466,13 @@ class RiskSettings(msgspec.Struct, frozen=True, kw_only=True):
         Count(1, 100, "orders"),
         "Orders of unknown fate at which the agent halts.",
     ] = 3
+    settlement_failures_max: Annotated[
+        int,
+        Count(1, 100, "fills"),
+        "If more than this of our latest fills, out of twice as many, are undone: cancel all until resumed.",
+        # At 4, an exchange that fails 2 % of its settlements trips it once in some 9 million fills, and one
+        # that fails all of ours with the fifth.
+    ] = 4
 
 
 class LoopSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -541,6 +548,11 @@ class LoggingSettings(msgspec.Struct, frozen=True, kw_only=True):
         Count(0, 1000, "files"),
         "Old log files that are kept.",
     ] = 5
+    journal_keep_days: Annotated[
+        int,
+        Count(0, 36_500, "days"),
+        "Runs that ended longer ago are dropped from the journal when the next one begins; 0 keeps all.",
+    ] = 0
 
 
 class AlertSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -676,6 +688,7 @@ def to_params(settings: Settings) -> AgentParams:
             fee_ppm=micros_from_text(risk.max_fee_rate),
             min_order_life_ns=Nanos(EXCHANGE_MIN_ORDER_LIFE_S * SECOND),
             unknown_budget=risk.unknown_budget,
+            settlement_failures_max=risk.settlement_failures_max,
         ),
         execution=ExecutionParams(
             order_ttl_ns=nanos_from_seconds(risk.order_ttl_s),

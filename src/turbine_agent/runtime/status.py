@@ -68,6 +68,10 @@ HALTS: Final[dict[Halt, Saying]] = {
         "the loss has reached risk.hard_drawdown_limit",
         f"by {RESUME}, which counts from the present equity again",
     ),
+    Halt.SETTLEMENTS_FAILED: Saying(
+        "most of our latest fills were undone when they should have settled",
+        f"by {RESUME} after `turbine-agent approve` shows that no leave is missing",
+    ),
     Halt.OPERATOR: Saying("a person halted it", f"by {RESUME}"),
     Halt.INVARIANT: Saying(
         "the agent's books disagree with their slow twin, which is a bug",
@@ -125,7 +129,10 @@ REASONS: Final[dict[Reason, Saying]] = {
     Reason.ORDER_UNKNOWN: Saying(
         "an order here has an unknown fate", "when the exchange has told of it, or its time to live is over"
     ),
-    Reason.REJECTED: Saying("the exchange refused our last order on this side", "after a second"),
+    Reason.REJECTED: Saying(
+        "the exchange refused our last order on this side",
+        "after a second, or up to 30 if it refused several in a row",
+    ),
     Reason.IN_FLIGHT: Saying("our order is on its way", "when the exchange has it"),
     Reason.NOT_DECIDED: Saying("the market was found a moment ago", "with the next decision"),
     Reason.STARTING: Saying("the exchange has not answered yet", "when it is connected"),

@@ -333,7 +333,7 @@ class SimulatedExchange:
         )
         refusal = self._refusal(*arguments)
         if refusal is not None:
-            self._ears.answer(OrderRejected(ts=now, order_id=order_id, reason=refusal))
+            self._ears.answer(OrderRejected(ts=now, order_id=order_id, reason=refusal, is_refusal=True))
             return
         self._ears.answer(OrderAccepted(ts=now, order_id=order_id))
         self._enter(*arguments)

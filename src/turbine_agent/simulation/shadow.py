@@ -206,7 +206,7 @@ class ShadowExchange:
         refusal = self._refusal(order_id, terms)
         now = self._scheduler.now
         if refusal is not None:
-            self._ears.answer(OrderRejected(ts=now, order_id=order_id, reason=refusal))
+            self._ears.answer(OrderRejected(ts=now, order_id=order_id, reason=refusal, is_refusal=True))
             return
         market = self._shadows[terms.market_id]
         market.known[order_id] = None

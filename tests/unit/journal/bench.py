@@ -5,15 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 import apsw
+import msgspec
 from tests.kit import MARKET, T0, params, snapshot
 
+from turbine_agent.core.agent import Agent
 from turbine_agent.journal import Identity, Journal, JournalReader, Mode, Record, RunHeader
 from turbine_agent.model.commands import CancelAll, ReadBook
-from turbine_agent.model.events import FeedConnected
+from turbine_agent.model.events import AnyEvent, FeedConnected, MarketOpened
 from turbine_agent.model.markets import Outcome
-from turbine_agent.model.units import Nanos
+from turbine_agent.model.units import SECOND, Nanos
 from turbine_agent.runtime.campaign.disk import hasty_disk
 
+DAY = 86_400 * SECOND
 WALLET = Identity(wallet="0x70997970C51812dc3A010C7d01b50e0d17dc79C8", chain_id=137)
 HEADER = RunHeader(started_ts=T0, mode=Mode.PAPER, version="1.2.3", params=params(), source="a test")
 
@@ -53,3 +56,21 @@ def tamper(path: Path, *statements: str) -> None:
     for statement in statements:
         connection.execute(statement)
     connection.close()
+
+
+def live(journal: Journal, day: int, *, seconds: int = 20, checkpoints: bool = True) -> None:
+    """A run on that day after T0: a real agent's, so that it can be replayed."""
+    agent = Agent(params())
+    start = T0 + day * DAY
+    journal.begin_run(msgspec.structs.replace(HEADER, started_ts=Nanos(start)))
+    events: list[AnyEvent] = [
+        FeedConnected(ts=Nanos(start)),
+        MarketOpened(ts=Nanos(start), market=MARKET),
+        *(snapshot(start + second * SECOND) for second in range(seconds)),
+    ]
+    for event in events:
+        journal.event(event)
+        for command in agent.handle(event):
+            journal.command(command)
+    if checkpoints:
+        journal.checkpoint(b"the state of day %d" % day)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -213,10 +214,10 @@ def test_f58_another_wallets_journal_is_refused(tmp_path: Path, other: Identity)
 
 def test_a_journal_of_another_format_is_refused(tmp_path: Path) -> None:
     write(tmp_path / "j")
-    tamper(tmp_path / "j", "PRAGMA user_version = 2")
+    tamper(tmp_path / "j", "PRAGMA user_version = 3")
     with pytest.raises(JournalVersionError) as error:
         open_journal(tmp_path / "j")
-    assert "it has format 2, this version of turbine-agent reads format 1" in message(error)
+    assert "it has format 3, this version of turbine-agent reads formats 1 and 2" in message(error)
 
 
 @pytest.mark.parametrize("content", [b"not a database, but long enough to be one" * 50, b"short"])
@@ -468,16 +469,18 @@ def test_f57_a_very_large_transaction_that_does_not_fit_fails_while_appending(tm
 
 
 def test_f57_a_disk_that_fails_at_a_later_start_is_named_and_nothing_is_held(tmp_path: Path) -> None:
-    """Closing would still write: that must not hide why the journal could not be opened, nor keep its lock."""
-    write(tmp_path / "j", steps=2)
+    """Closing would still write. That must hide neither the reason nor keep the lock."""
+    (tmp_path / "killed").mkdir()
+    (tmp_path / "next").mkdir()
+    with open_journal(tmp_path / "killed" / "j") as journal:
+        journal.begin_run(HEADER)
+        fill(journal, steps=2)
+        journal.flush()
+        for name in ("j", "j-wal"):  # As a process leaves them that is killed here.
+            shutil.copy(tmp_path / "killed" / name, tmp_path / "next" / name)
     disk = SimulatedDisk("full later")
     disk.break_down(apsw.FullError, on=(Write, Sync))
-    journal = None
     with pytest.raises(JournalDiskError, match="the disk is full"):
-        journal = open_journal(tmp_path / "j", vfs=disk.name)
-        journal.begin_run(HEADER)
-        journal.flush()
-    if journal is not None:
-        journal.close()
-    with open_journal(tmp_path / "j") as recovered:
+        open_journal(tmp_path / "next" / "j", vfs=disk.name)
+    with open_journal(tmp_path / "next" / "j") as recovered:
         assert recovered.recovery.last_seq == 8

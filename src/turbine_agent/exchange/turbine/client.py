@@ -60,8 +60,6 @@ from turbine_agent.exchange.turbine.quota import Quota, Urgency
 from turbine_agent.exchange.turbine.rollover import QuickMarketWatch, RolloverParams, Tracked
 from turbine_agent.exchange.turbine.session import Link, Session, SessionParams
 from turbine_agent.exchange.turbine.signing import (
-    Approval,
-    Permit,
     Redemption,
     Signer,
     SigningRefusedError,
@@ -114,7 +112,7 @@ from turbine_agent.model.markets import Market, Outcome
 from turbine_agent.model.orders import Holding
 from turbine_agent.model.units import MILLISECOND, SECOND, Money, Nanos
 from turbine_agent.protocol import constants, tokens
-from turbine_agent.protocol.constants import CLAIM_SPACING_S, UINT256_MAX, Chain
+from turbine_agent.protocol.constants import CLAIM_SPACING_S, Chain
 
 T = TypeVar("T")
 
@@ -197,6 +195,8 @@ class TurbineClient:
         """HTTP requests that were sent."""
         self.undecodable = 0
         """Answers that could not be read."""
+        self.allowance: int | None = None
+        """Micro-USDC that the settlement contract may take, as last read; None if it never was."""
         self.books_and_trades = 0
         """Messages of the stream with a book or a trade in them."""
         self._signer = signer
@@ -596,8 +596,9 @@ class TurbineClient:
 
     async def _read_balance(self) -> None:
         asked_ts = self.now()
-        answer = await self.balances()
+        answer = await self.balances(self.config.chain.settlement)
         if answer is not None:
+            self.allowance = answer.allowance
             self._emit(BalanceRead(ts=self.now(), asked_ts=asked_ts, cash=answer.balance))
 
     async def balances(self, spender: str | None = None) -> wire.Balances | None:
@@ -792,31 +793,6 @@ class TurbineClient:
         rows = await self._read(target, wire.claim_data)
         return next((row for row in rows or () if row.contract == contract.lower()), None)
 
-    async def permit_usdc(self, *, value: int = UINT256_MAX, deadline: int = UINT256_MAX) -> Verdict:
-        """Let the chain's settlement contract take up to `value` micro-USDC of ours."""
-        chain = self.config.chain
-        nonce = await self._nonce(chain.usdc)
-        if nonce is None:
-            return SurelyNotSent(detail="the nonce of the permit is not known")
-        permit = Permit(spender=chain.settlement, value=value, nonce=nonce, deadline=deadline)
-        parts = self._signer.sign_permit(permit)
-        body = wire.permit_body(chain, self._trader, chain.settlement, value, deadline, parts)
-        return await self._write("POST", constants.RELAY_PERMIT, body)
-
-    async def approve_tokens(self) -> Verdict:
-        """Let the chain's settlement contract move our outcome tokens."""
-        chain = self.config.chain
-        nonce = await self._nonce(chain.ctf)
-        if nonce is None:
-            return SurelyNotSent(detail="the nonce of the approval is not known")
-        deadline = self.now() // SECOND + 3_600
-        approval = Approval(operator=chain.settlement, approved=True, nonce=nonce, deadline=deadline)
-        parts = self._signer.sign_approval(approval)
-        body = wire.approval_body(
-            chain, self._trader, chain.settlement, approved=True, deadline=deadline, parts=parts
-        )
-        return await self._write("POST", constants.RELAY_APPROVAL, body)
-
     async def register(self, name: str | None = None) -> Verdict:
         """Ask for an API key; `wire.api_key` reads the answer, `wire.existing_key_id` that of a 409."""
         body = wire.registration_body(self._trader, self._signer.sign_registration(), name)
@@ -825,11 +801,6 @@ class TurbineClient:
     async def health(self) -> str | None:
         """What the exchange says of itself; None without a usable answer."""
         return await self._read(constants.HEALTH, wire.health)
-
-    async def _nonce(self, contract: str) -> int | None:
-        target = wire.path(constants.CONTRACT_NONCE, contract=contract, owner=self._trader)
-        target += wire.query(chain_id=self.config.chain.chain_id)
-        return await self._read(target, wire.contract_nonce)
 
     # -- requests ------------------------------------------------------------------------------------------
 

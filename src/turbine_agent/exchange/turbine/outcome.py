@@ -158,7 +158,12 @@ def after_place(order_id: OrderId, verdict: Verdict, ts: Nanos) -> AnyEvent:
         ):
             return SubmitUnknown(ts=ts, order_id=order_id, detail=f"{status}: {detail}")
         case SurelyRefused(status=status, detail=detail):
-            return OrderRejected(ts=ts, order_id=order_id, reason=f"{status}: {detail}")
+            return OrderRejected(
+                ts=ts,
+                order_id=order_id,
+                reason=f"{status}: {detail}",
+                is_refusal=not (verdict.is_throttled or verdict.is_credential),
+            )
         case Unknown(detail=detail):
             return SubmitUnknown(ts=ts, order_id=order_id, detail=detail)
         case _:

@@ -23,6 +23,9 @@ connection is made anew. (An empty book may not be worth a frame.)
 Every book is read by REST at least every `reread_ns`. If such a reading differs from what we have, and the
 stream does not mention the market within `grace_ns`, then the stream is deaf: that is a gap, and the
 connection is made anew. Our own orders are left out of every book, before it is compared or told.
+
+A book that is as it was told is not told again, unless the core has asked for it or `confirm_ns` have passed.
+Half of all readings show nothing new, and every telling is a decision and a line in the journal.
 """
 
 from __future__ import annotations
@@ -74,6 +77,8 @@ class SessionParams(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     ack_ns: Nanos = Nanos(5 * SECOND)
     """Time for a subscription to be confirmed, by an ack or by a book."""
     reread_ns: Nanos = Nanos(5 * SECOND)
+    confirm_ns: Nanos = Nanos(5 * SECOND)
+    """How long a book that stays as it is need not be told: well below the age at which it is distrusted."""
     grace_ns: Nanos = Nanos(1 * SECOND)
     fetch_gap_ns: Nanos = Nanos(100 * MILLISECOND)
     """Shortest time between two readings of one book: a burst of frames becomes one of them."""
@@ -146,12 +151,15 @@ class _BookState:
         "asked_frames",
         "asked_ts",
         "is_asked",
+        "is_owed",
         "is_wanted",
         "last_update",
         "levels",
         "levels_frames",
         "stale",
         "suspect_ts",
+        "told",
+        "told_ts",
     )
 
     def __init__(self) -> None:
@@ -167,6 +175,10 @@ class _BookState:
         self.last_update = 0
         self.stale = 0
         self.suspect_ts: Nanos | None = None
+        self.told: Sides | None = None
+        self.told_ts = Nanos(0)
+        self.is_owed = False
+        """The core has asked for it, and may have lost what it was told."""
 
 
 class _MarketState:
@@ -304,7 +316,7 @@ class Session:
             self._markets[market_id] = _MarketState(self._outcomes, now)
             self._do(Send(text=wire.subscribe_frame(market_id, self._outcome)))
         for book in self._markets[market_id].books.values():
-            book.is_wanted = True
+            book.is_wanted = book.is_owed = True
         self._fetch_due(now)
 
     def unsubscribe(self, market_id: MarketId) -> None:
@@ -318,7 +330,7 @@ class Session:
         book = market.books.get(outcome) if market is not None else None
         if book is None:
             return False
-        book.is_wanted = True
+        book.is_wanted = book.is_owed = True
         self._fetch_due(now)
         return True
 
@@ -487,7 +499,10 @@ class Session:
         if not market.frames and (bids or asks):
             market.owed_ts = market.owed_ts or now
             return
-        self._tell(BookSnapshot(ts=now, market_id=market_id, outcome=outcome, bids=bids, asks=asks))
+        if book.is_owed or levels != book.told or now - book.told_ts >= self.params.confirm_ns:
+            book.is_owed = False
+            book.told, book.told_ts = levels, now
+            self._tell(BookSnapshot(ts=now, market_id=market_id, outcome=outcome, bids=bids, asks=asks))
 
     def _on_garbled(self, now: Nanos, error: wire.DecodeError) -> None:
         self.garbled += 1

@@ -65,6 +65,7 @@ FAULTS: Final = (
     Fault("settlement-stuck", "a trade that is about to settle stays pending a second longer", 1.0),
     Fault("claim-failure", "a redemption fails on chain", 0.1),
     Fault("claim-refused", "a redemption is refused by the relayer", 1.0),
+    Fault("funds-refused", "an order is refused for want of money, as if it were not there", 1.0),
     Fault("allowance-gone", "the settlement contract may spend nothing of any wallet's", 1.0),
     Fault("lagging-accounts", "balance and positions are told as they were at least 10 s before", 1.0),
     Fault("hidden-cash", "half of a wallet's balance is not told", 1.0, is_lie=True),

@@ -461,6 +461,8 @@ class Rest:
         if asking is not None and asking != record.trader:
             raise RefusedError(403, "API key does not belong to trader")
         self._limit_writes(record.trader)
+        if exchange.faults.strikes("funds-refused"):
+            raise RefusedError(400, "insufficient balance or allowance")
         permit = body.get("permitSignature")
         if permit is not None:
             exchange.chain.order_permit(

@@ -96,6 +96,23 @@ def test_a_refusal_says_why() -> None:
     assert unsent.reason == "not sent: connection refused"
 
 
+@pytest.mark.parametrize(
+    ("result", "is_refusal"),
+    [
+        (reply(400, ERROR), True),
+        (reply(422, ERROR), True),
+        (reply(401, ERROR), False),
+        (reply(403, ERROR), False),
+        (reply(429, ERROR), False),
+        (NotSent(detail="connection refused"), False),
+    ],
+)
+def test_only_a_no_to_the_order_itself_is_a_refusal(result: Result, *, is_refusal: bool) -> None:
+    event = after_place(ORDER, judge(result), NOW)
+    assert isinstance(event, OrderRejected)
+    assert event.is_refusal is is_refusal
+
+
 CANCELLED: list[tuple[Result, type]] = [
     (reply(200, b'{"success":true}'), OrderCancelled),
     (reply(200, b"null"), OrderCancelled),
