@@ -211,6 +211,7 @@ class _Listing:
         "is_streamed",
         "market",
         "market_id",
+        "order_ids",
         "resolved_ts",
         "seqs",
         "strike",
@@ -229,6 +230,10 @@ class _Listing:
             MatchingEngine(observer=AGENT, removes_own=removes_own),
         )
         self.seqs = [0, 0]
+        self.order_ids: set[OrderId] = set()
+        """Every id ever used here, to refuse it the second time; only asked for membership. An order's id is
+        made of its terms, its market's name among them, and a market that is closed refuses everything.
+        """
         self.swept_s = 0
         """The second of the last sweep for expired orders."""
         self.is_open = True
@@ -273,8 +278,6 @@ class SimulatedExchange:
         self._claim_chance = Chance("claim", seed)
         self._listings: dict[MarketId, _Listing] = {}
         self._agent_orders: dict[OrderId, _AgentOrder] = {}
-        self._order_ids: set[OrderId] = set()
-        """Every id ever used, to refuse it the second time; only asked for membership."""
         self._claims_pending = 0
         self._resolved = 0
         self._is_grace_over = False
@@ -488,7 +491,7 @@ class SimulatedExchange:
             refusal = "size must be positive"
         elif expires_s * SECOND < self._scheduler.now + self.params.order_life_min_s * SECOND:
             refusal = f"expiration must be at least {self.params.order_life_min_s} seconds in the future"
-        elif order_id in self._order_ids:
+        elif order_id in listing.order_ids:
             refusal = "duplicate order"
         else:
             self._sweep(listing)
@@ -513,7 +516,7 @@ class SimulatedExchange:
     ) -> None:
         """Match an order that is not refused, and tell of all that comes of it."""
         listing = self._listings[market_id]
-        self._order_ids.add(order_id)
+        listing.order_ids.add(order_id)
         self.counts.orders += 1
         result = listing.books[outcome].submit(order_id, account, side, price, qty, expires_s)
         for execution in result.executions:
@@ -735,6 +738,7 @@ class SimulatedExchange:
         now = self._scheduler.now
         self._sweep(listing)
         listing.is_open = False
+        listing.order_ids.clear()
         end_price = self._oracle.price(now)
         listing.end_price = end_price
         for outcome, book in zip(_OUTCOMES, listing.books, strict=True):

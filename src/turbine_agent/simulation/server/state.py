@@ -31,6 +31,7 @@ from turbine_agent.simulation.server.chain import SimulatedChain
 from turbine_agent.simulation.server.faults import Faults
 from turbine_agent.simulation.server.keys import Crypto, Keys
 from turbine_agent.simulation.server.records import (
+    MARKETS_WITH_TRADES,
     MarketEntry,
     OrderRecord,
     OrderRecords,
@@ -479,6 +480,7 @@ class ServedExchange:
     def _resolve(self, entry: MarketEntry, winner: Outcome) -> None:
         entry.winner = winner
         entry.resolved_ts = self.scheduler.now
+        entry.thin_out(self.wallets)
 
     def _revise(self, entry: MarketEntry) -> None:
         """Resolve a market the other way. What was paid out stays paid."""
@@ -495,7 +497,10 @@ class ServedExchange:
         self._numbers += 1
         entry = MarketEntry(market, self._numbers, settlement, exchange)
         self.markets[market.market_id] = entry
-        self.by_asset[market.asset].append(entry)
+        entries = self.by_asset[market.asset]
+        entries.append(entry)
+        if len(entries) > MARKETS_WITH_TRADES:
+            entries[-1 - MARKETS_WITH_TRADES].trades.clear()
         self.by_contract[entry.contract] = entry
         return entry
 
