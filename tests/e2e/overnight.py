@@ -40,7 +40,7 @@ from turbine_agent.exchange.turbine.signing import LocalSigner, TokenMinter, api
 from turbine_agent.journal import Journal, JournalReader
 from turbine_agent.model.events import Restored
 from turbine_agent.model.reasons import NOT_QUOTABLE
-from turbine_agent.model.units import SECOND, Nanos, text_from_micros
+from turbine_agent.model.units import MICROS, SECOND, Money, Nanos, text_from_micros
 from turbine_agent.protocol.constants import POLYGON
 from turbine_agent.runtime import logs
 from turbine_agent.runtime.alerts import AlertAddresses, Alerts
@@ -108,6 +108,7 @@ class Night:
         self.struck: dict[str, int] = {}
         """How often each fault struck."""
         self.settings = settings_of(series)
+        self.cash = 1_000 * MICROS * max(1, len(series.split()) // 2)
         self._markets = markets
         self._chance = Random(f"night-{seed}")
         self._seed = seed
@@ -124,11 +125,17 @@ class Night:
             return Nanos(OPEN + elapsed())
 
         settings = self.settings
-        assets = tuple(one.asset for one in series_of(settings.markets.series))
+        series = series_of(settings.markets.series)
+        first_s, *others_s = dict.fromkeys(one.minutes * 60 for one in series)
+        simulation = SimulationParams(
+            markets=None, settlement_failure_ppm=20_000, interval_ns=Nanos(first_s * SECOND)
+        )
         switches = Switches(
-            assets=assets,
+            assets=tuple(dict.fromkeys(one.asset for one in series)),
+            other_intervals_s=tuple(others_s),
             old_markets=3,
-            simulation=SimulationParams(markets=None, settlement_failure_ppm=20_000),
+            simulation=simulation,
+            cash=Money(self.cash),
         )
         server = ExchangeServer(switches, self._seed, OPEN)
         await server.listen(0)
@@ -269,7 +276,7 @@ class Night:
         self.quoted = sum(market.half_ns_quoted for market in self.report.markets)
         self.quotable = sum(market.half_ns_quotable for market in self.report.markets)
         pnl = store.ledger.pnl
-        if pnl != cash - 1_000_000_000 + _unsold(store):
+        if pnl != cash - self.cash + _unsold(store):
             self.wrong.append(f"profit {pnl} is not what the exchange's cash says")
 
     @property
@@ -287,10 +294,12 @@ def _unsold(store: StateStore) -> int:
 
 
 def settings_of(series: str) -> Settings:
-    """The defaults for these series, but for one thing: whether the doctrine earns or loses is another
-    question, and a day of losses must not end this one.
+    """The defaults for these series, with the capital of one for each of them. And whether the doctrine earns
+    or loses is another question: a day of losses must not end this one.
     """
-    loaded = load(None, {}, [f"markets.series={series}"]).settings
+    portfolio = max(150, 60 * len(series.split()))
+    flags = [f"markets.series={series}", f"risk.max_portfolio_exposure_usdc={portfolio}"]
+    loaded = load(None, {}, flags).settings
     risk = msgspec.structs.replace(
         loaded.risk, soft_drawdown_limit=Decimal(5_000), hard_drawdown_limit=Decimal(10_000)
     )
@@ -335,10 +344,10 @@ def play(folder: Path, *, markets: int, seed: int, faults: bool, series: str, li
 def main() -> int:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--markets", type=int, default=100)
+    parser.add_argument("--markets", type=int, default=100, help="quarters of an hour")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--calm", action="store_true", help="without faults")
-    parser.add_argument("--series", default="BTC/15", help="as in markets.series, all of 15 minutes")
+    parser.add_argument("--series", default="BTC/15", help="as in markets.series")
     parser.add_argument("--keep", type=Path, help="folder for journal and log, kept")
     chosen = parser.parse_args()
     began = time.monotonic()

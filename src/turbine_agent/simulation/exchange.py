@@ -262,11 +262,13 @@ class SimulatedExchange:
         accounts: Accounts | None = None,
         witness: Witness | None = None,
     ) -> None:
-        """`accounts` may be shared by the exchanges of several assets, which then share their traders too."""
+        """`accounts` may be shared by the exchanges of several series, which then share their traders too."""
         self.params = params
         self.counts = Counts()
         self.accounts = Accounts() if accounts is None else accounts
-        self._fill_name = "fill" if accounts is None else f"fill-{params.asset}"
+        self._fill_name = (
+            "fill" if accounts is None else f"fill-{params.asset}-{params.interval_ns // (60 * SECOND)}"
+        )
         self._witness = witness
         if AGENT not in self.accounts.names():
             self.accounts.open(AGENT, cash=params.agent_cash, may_overdraw=False)

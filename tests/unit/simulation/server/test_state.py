@@ -221,3 +221,30 @@ def test_of_markets_that_are_over_little_is_kept(monkeypatch: pytest.MonkeyPatch
     assert (older.trades_total > 20, len(older.trades)) == (True, 0)
     assert (newer.trades_total > 20, 5 <= len(newer.trades) < 10) == (True, True)
     assert weights[2] - weights[1] < 6 * 20_000, weights
+
+
+def test_an_asset_has_a_series_of_markets_of_each_length() -> None:
+    simulation = msgspec.structs.replace(SHORT, markets=None)
+    switches = msgspec.structs.replace(
+        SWITCHES, assets=("BTC", "ETH"), simulation=simulation, other_intervals_s=(300,)
+    )
+    desk = Desk(switches, population=True)
+    for asset in ("BTC", "ETH"):
+        told = {
+            minutes: desk.get(f"/api/v1/quick-markets/{asset}", interval=str(minutes))["quickMarket"]
+            for minutes in (2, 5)
+        }
+        assert [quick["intervalMinutes"] for quick in told.values()] == [2, 5]
+        assert [quick["endTime"] - quick["startTime"] for quick in told.values()] == [120, 300]
+        assert desk.get(f"/api/v1/quick-markets/{asset}")["quickMarket"] == told[2]
+        assert not desk.get(f"/api/v1/quick-markets/{asset}", interval="15")["active"]
+    desk.wait(1_000)
+    ends: dict[tuple[str, int], int | None] = {}
+    for (asset, length_s), entries in desk.exchange.series.items():
+        traded = [entry for entry in entries if entry.exchange is not None]
+        assert {entry.market.interval_s for entry in traded} == {length_s}
+        assert len(traded) == 1_000 // length_s + 1
+        assert all(entry.winner is not None and entry.trades_total for entry in traded[:-3])
+        ends[asset, length_s] = next(e.end_price for e in traded if e.market.close_ts == OPEN + 600 * SECOND)
+    assert ends["BTC", 120] == ends["BTC", 300]
+    assert ends["BTC", 120] != ends["ETH", 120]
