@@ -53,7 +53,7 @@ from turbine_agent.runtime.mode import Mode
 from turbine_agent.runtime.pnl import gather
 from turbine_agent.runtime.recovery import recover
 from turbine_agent.runtime.report import MarketReport
-from turbine_agent.runtime.run import Keys, Plan, decode_pnl, run_agent
+from turbine_agent.runtime.run import Ended, Keys, Plan, PreflightError, decode_pnl, run_agent
 from turbine_agent.runtime.serve import ExchangeServer
 from turbine_agent.runtime.settings import Settings, series_of, to_signing_limits
 from turbine_agent.simulation.exchange import SimulationParams
@@ -65,8 +65,11 @@ MARKET_S: Final = 900
 CALM_S: Final = 900
 """The last quarter of an hour has no faults: what is open settles, resolves and is claimed."""
 
+START_AGAIN_S: Final = 60
+"""In bad weather the agent may refuse to begin."""
+
 LOOK_EVERY: Final = 10
-"""Markets between two looks at memory and open files."""
+"""Quarters of an hour between two looks at memory and open files."""
 
 FILLED_UP: Final = 40
 """Markets after which everything that is remembered up to a number has that number, as a rule."""
@@ -162,20 +165,25 @@ class Night:
             client=client_config(settings, server.url, sends_tokens=True),
             folder=data,
             journal=data.journal,
-            seconds=self._markets * MARKET_S + CALM_S,
         )
+        whole_s = self._markets * MARKET_S + CALM_S
         weather = loop.create_task(self._weather(server))
+        ended: Ended | None = None
         try:
-            ended = await run_agent(
-                plan,
-                keys,
-                clock=clock,
-                log=logs.get("night"),
-                addresses=AlertAddresses(),
-                environ={},
-                step=lambda _: None,
-                is_guarded=False,
-            )
+            while ended is None:
+                try:
+                    ended = await run_agent(
+                        msgspec.structs.replace(plan, seconds=whole_s - elapsed() / SECOND),
+                        keys,
+                        clock=clock,
+                        log=logs.get("night"),
+                        addresses=AlertAddresses(),
+                        environ={},
+                        step=lambda _: None,
+                        is_guarded=False,
+                    )
+                except PreflightError:  # Whatever supervises it starts it again.
+                    await asyncio.sleep(START_AGAIN_S)
         finally:
             weather.cancel()
             await asyncio.gather(weather, return_exceptions=True)
