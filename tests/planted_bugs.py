@@ -598,7 +598,7 @@ BUGS = (
     Bug(
         "an-id-may-be-used-again",
         "simulation/exchange.py",
-        "elif order_id in self._order_ids:",
+        "elif order_id in listing.order_ids:",
         "elif order_id in self._agent_orders:",
         "tests/conformance/test_conformance.py",
     ),

@@ -1,14 +1,16 @@
 """Kill the agent, again and again, and look at what is left: `python -m tests.e2e.kill --kills 500`.
 
 The exchange runs in this process, on a clock that is faster than the wall's; the agent is the real command,
-`turbine-agent run`, in a process of its own, with its journal, its guardian and its signer. It is ended by
-SIGKILL at a labelled place of the order path (the agent kills itself there: `TURBINE_CRASH_AT`), at a random
-moment, or stopped by SIGSTOP for a minute of the exchange's.
+`turbine-agent run`, in a process of its own, with its journal and its guardian. It is ended by SIGKILL at a
+labelled place of the order path or of a claim (the agent kills itself there: `TURBINE_CRASH_AT`), at a random
+moment of its start or its work, or after SIGSTOP has held it for a minute of the exchange's, in which the
+guardian has to have cancelled everything. Each process takes up what the one before it has left.
 
 After each kill the exchange and the journal are compared: no order at the exchange without a durable intent,
-none that outlives its expiry. At the end a last run goes on until everything is resolved, settled and
-claimed, and is asked to stop: then nothing is open, every fill is booked once, cash and tokens are equal to
-the unit, and all winnings are there.
+none that lives longer than it may or outlives its expiry. At the end a last run goes on until everything is
+resolved and claimed, is halted until everything has settled, and asked to stop: then nothing is open or of
+unknown fate, of every order as much is booked as was filled, cash and tokens are equal to the unit, all
+winnings are there, and the journal of all those runs replays to identical bytes.
 """
 
 from __future__ import annotations
@@ -31,10 +33,10 @@ from typing import Final, TypeVar
 from turbine_agent.core.state import StateStore
 from turbine_agent.exchange.turbine.signing import LocalSigner, wallet_secret
 from turbine_agent.journal import JournalReader, Kind
-from turbine_agent.journal.records import decode_command
+from turbine_agent.journal.records import decode_command, decode_event
 from turbine_agent.model.carry import Carry
 from turbine_agent.model.commands import PlaceOrder
-from turbine_agent.model.events import Restored
+from turbine_agent.model.events import OrderFilled, Restored
 from turbine_agent.model.ids import OrderId
 from turbine_agent.model.units import SECOND, Nanos
 from turbine_agent.protocol.constants import POLYGON
@@ -49,26 +51,44 @@ T = TypeVar("T")
 WALLET_KEY: Final = "ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80"
 """A key from a well-known list of test keys. It never held anything."""
 
-LABELS: Final = (
-    "recovered",
-    "restored",
-    "intent",
-    "intent-durable",
-    "order-signed",
-    "order-answered",
-    "cancel-answered",
-    "cancel-all-sending",
-    "money-told",
-    "money-booked",
-    "checkpoint",
-)
-"""Places of the order path."""
+LABELS: Final = {
+    "recovered": 1,
+    "restored": 1,
+    "intent": 10,
+    "intent-durable": 10,
+    "order-signed": 10,
+    "order-answered": 10,
+    "cancel-answered": 6,
+    "cancel-all-sending": 1,
+    "money-told": 3,
+    "money-booked": 3,
+    "checkpoint": 1,
+    "stopping": 1,
+}
+"""Places of the order path, and at which passing at the latest the process ends there."""
 
 CLAIM_LABELS: Final = ("claim-signed", "claim-sent")
 """Places that are passed only while there is something to claim."""
 
+ANY_MOMENT: Final = "any moment"
+STOPPED: Final = "SIGSTOP"
+
+DECK: Final = (*LABELS, ANY_MOMENT, ANY_MOMENT, STOPPED)
+"""What happens to one process after the other, while there is nothing to claim."""
+
+STOPPED_S: Final = 60.0
+"""How long SIGSTOP holds a process, seconds of the exchange's; the guardian's silence and cancelling, which
+are seconds of the wall's, take less.
+"""
+
+HALTED: Final = 20
+"""What a run ends with that a person has to resume."""
+
 SPEED: Final = 8.0
 """Seconds of the exchange in one of the wall clock."""
+
+START_S: Final = 10.0
+"""Wall seconds in which a process has begun, on a machine that has other things to do."""
 
 
 class Exchange:
@@ -114,19 +134,35 @@ class Campaign:
     """One wallet, one journal, many processes."""
 
     def __init__(
-        self, folder: Path, *, seed: int, speed: float = SPEED, faults: tuple[str, ...] = ()
+        self,
+        folder: Path,
+        *,
+        seed: int,
+        speed: float = SPEED,
+        faults: tuple[str, ...] = (),
+        minutes: int = 15,
     ) -> None:
+        """`minutes`: how long a market lives."""
         self.speed = speed
+        self.minutes = minutes
         self.chance = Random(f"kill-{seed}")
         self.folder = folder
         self.wrong: list[str] = []
         self.reached: dict[str, int] = {}
         """How often the process was ended at each place."""
+        self.missed = 0
+        """How often it had to be ended elsewhere, because it did not come to a place in time."""
+        self._read_to = 0
+        """The last record of the journal that was looked at."""
+        self._intents: dict[OrderId, None] = {}
+        self.booked: dict[OrderId, int] = {}
+        """Quantities of fills by order, as the journal has them."""
+        self._life_ns = to_params(load(None, {}).settings).execution.order_ttl_ns
         signer = LocalSigner(wallet_secret(WALLET_KEY), POLYGON)
         self.address = signer.naming.trader
         switches = Switches(
             old_markets=3,
-            simulation=SimulationParams(markets=None, resolution_min_ns=Nanos(60 * SECOND)),
+            simulation=SimulationParams(markets=None, interval_ns=Nanos(minutes * 60 * SECOND)),
         )
         self.exchange = Exchange(seed, speed, switches, faults)
         signature = signer.sign_registration()
@@ -140,7 +176,8 @@ class Campaign:
             "DRY_RUN": "false",
             "NO_PROXY": "127.0.0.1",
         }
-        self.journal: Path | None = None
+        self.replayed = 0
+        """Runs in the journal that came to the same commands again."""
 
     # -- one process ---------------------------------------------------------------------------------------
 
@@ -163,35 +200,101 @@ class Campaign:
             "--host", self.exchange.server.url,
             "--data", str(folder),
             "--speed", str(self.speed),
+            "--set", f"markets.series=BTC/{self.minutes}",
         ]  # fmt: skip
         if seconds is not None:
             command += ["--for", str(seconds)]
         with (folder / "agent.log").open("ab") as log:
             return subprocess.Popen(command, env=environment, stdout=log, stderr=log)
 
+    def command(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Another command of the agent's, to its end."""
+        return subprocess.run(
+            [sys.executable, "-m", "turbine_agent", *words],
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=600,
+            check=False,
+        )
+
     def kill_at(self, label: str, count: int, patience_s: float) -> bool:
-        """Start, and wait until the process has ended itself at a place. False if it was not reached."""
-        process = self.start(crash_at=f"{label}:{count}")
-        try:
-            process.wait(patience_s)
-        except subprocess.TimeoutExpired:
+        """Start, and wait until the process has ended itself at a place. False if it was not reached, and the
+        process ended where it was.
+        """
+        # The end of a run is a place, too; nobody has to ask for it.
+        seconds = 20 + 60 * self.chance.random() if label == "stopping" else None
+        process = self.start(crash_at=f"{label}:{count}", seconds=seconds)
+        is_reached = self._wait(process, patience_s)
+        if not is_reached:
             process.kill()
             process.wait(30)
-            label = "random moment"
+            self.missed += 1
+        self._count(process, label if is_reached else ANY_MOMENT)
+        return is_reached
+
+    def kill_somewhere(self) -> None:
+        """Start, and end the process at some moment of its start or of its work."""
+        process = self.start()
+        time.sleep(8 * self.chance.random() ** 2)
+        process.kill()
+        process.wait(30)
+        self._count(process, ANY_MOMENT)
+
+    def stop_and_kill(self, patience_s: float) -> None:
+        """Hold a process that quotes for a minute, let it go on until it quotes again, and end it then."""
+        process = self.start()
+        if not self._wait_for(self._is_quoting, process, patience_s):
+            process.kill()
+            process.wait(30)
+            self.missed += 1
+            self._count(process, ANY_MOMENT)
+            return
+        process.send_signal(signal.SIGSTOP)
+        time.sleep(STOPPED_S / self.speed)
+        left = self.exchange.look(lambda s: s.exchange.orders.open_of(self.address))
+        if left:
+            self.wrong.append(f"{STOPPED}: {len(left)} orders work, and their owner is asleep")
+        process.send_signal(signal.SIGCONT)
+        self._wait_for(self._is_quoting, process, patience_s)
+        if process.poll() is None:
+            process.kill()
+        process.wait(30)
+        self._count(process, STOPPED)
+
+    def _count(self, process: subprocess.Popen[bytes], label: str) -> None:
         if process.returncode != -signal.SIGKILL:
             self.wrong.append(f"{label}: the agent ended with {process.returncode} before it was killed")
         self.reached[label] = self.reached.get(label, 0) + 1
         self.compare(label)
-        return label != "random moment"
 
-    def next_place(self, number: int) -> tuple[str, int]:
+    def _wait(self, process: subprocess.Popen[bytes], patience_s: float) -> bool:
+        try:
+            process.wait(patience_s)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
+    def _wait_for(
+        self, such: Callable[[ExchangeServer], bool], process: subprocess.Popen[bytes], patience_s: float
+    ) -> bool:
+        deadline = time.monotonic() + patience_s
+        while time.monotonic() < deadline and process.poll() is None:
+            if self.exchange.look(such):
+                return True
+            time.sleep(0.1)
+        return False
+
+    def next_end(self, number: int) -> tuple[str, int]:
         """Where the next process is to end, and at which passing."""
         if self.exchange.look(self._has_winnings):
-            return CLAIM_LABELS[number % len(CLAIM_LABELS)], 1
-        label = LABELS[number % len(LABELS)]
-        if label in {"recovered", "restored"}:
-            return label, 1
-        return label, 1 + int(self.chance.random() ** 2 * 12)
+            # What was signed and not sent is still to be claimed: most kills of a market are there.
+            return CLAIM_LABELS[self.chance.random() < 0.35], 1
+        label = DECK[number % len(DECK)]
+        return label, 1 + int(self.chance.random() ** 2 * LABELS.get(label, 1))
+
+    def _is_quoting(self, server: ExchangeServer) -> bool:
+        return len(server.exchange.orders.open_of(self.address)) >= 2
 
     def _has_winnings(self, server: ExchangeServer) -> bool:
         exchange = server.exchange
@@ -204,28 +307,34 @@ class Campaign:
 
     def compare(self, where: str) -> None:
         """What has to hold at any moment, with nobody running."""
-        intents = self.intents()
+        self._read_on()
         now_s, records = self.exchange.look(
             lambda s: (s.exchange.now_s, [r for r in s.exchange.orders.all() if r.trader == self.address])
         )
         for record in records:
-            if record.order_id not in intents:
+            if record.order_id not in self._intents:
                 self.wrong.append(f"{where}: I3 no durable intent of order {record.order_id}")
+            if record.expires_s * SECOND > record.accepted_ts + self._life_ns + SECOND:
+                self.wrong.append(f"{where}: I5 order {record.order_id} lives longer than an order may")
             if record.status.value == "open" and record.expires_s < now_s - 1:
                 self.wrong.append(f"{where}: I5 order {record.order_id} outlives its expiry")
 
-    def intents(self) -> dict[OrderId, PlaceOrder]:
-        found: dict[OrderId, PlaceOrder] = {}
+    def _read_on(self) -> None:
+        """Look at what the journal has since the last look."""
         path = self.journal_path()
         if path is None:
-            return found
+            return
         with JournalReader.open(path) as reader:
-            for record in reader.records():
+            for record in reader.records(after=self._read_to):
+                self._read_to = record.seq
                 if record.kind is Kind.COMMAND and record.type == "PlaceOrder":
                     command = decode_command(record.body)
                     assert isinstance(command, PlaceOrder)
-                    found[command.order_id] = command
-        return found
+                    self._intents[command.order_id] = None
+                elif record.kind is Kind.EVENT and record.type == "OrderFilled":
+                    event = decode_event(record.body)
+                    assert isinstance(event, OrderFilled)
+                    self.booked[event.order_id] = self.booked.get(event.order_id, 0) + event.qty
 
     def journal_path(self) -> Path | None:
         paths = list(self.folder.rglob("journal.sqlite"))
@@ -243,24 +352,33 @@ class Campaign:
     def finish(self, patience_s: float) -> None:
         """A last run: until nothing of markets that are over is unsettled or unclaimed; then compare."""
         process = self.start()
-        deadline = time.monotonic() + patience_s
-        while time.monotonic() < deadline and process.poll() is None:
-            time.sleep(2)
-            if self.exchange.look(self._is_quiet):
-                break
+        placed = self.exchange.look(self._orders_ever)
+        self._wait_for(lambda s: self._orders_ever(s) > placed and self._is_quiet(s), process, patience_s)
+        halted = self.command("halt", "--reason", "the end", "--data", str(self.folder))
+        if halted.returncode != 0:
+            self.wrong.append(f"the last run does not halt: {halted.stderr}")
+        self._wait_for(lambda s: self._is_settled(s) and self._is_quiet(s), process, patience_s)
+        time.sleep(15 / self.speed)  # And the agent hears of it.
         process.send_signal(signal.SIGTERM)
         try:
             code = process.wait(60)
         except subprocess.TimeoutExpired:
             process.kill()
             code = process.wait()
-        if code != 0:
+        if code != HALTED:
             self.wrong.append(f"the last run ended with {code}")
         self.compare("the end")
         if self.exchange.look(lambda s: s.exchange.orders.open_of(self.address)):
             self.wrong.append("an order is open after the end")
-        time.sleep(15 / self.speed)  # What had matched settles.
         self.account()
+        self.replay()
+
+    def _is_settled(self, server: ExchangeServer) -> bool:
+        trades = server.exchange.pending.values()
+        return not any(self.address in {trade.buyer, trade.seller} for trade in trades)
+
+    def _orders_ever(self, server: ExchangeServer) -> int:
+        return server.exchange.counts_of(self.address).accepted
 
     def _is_quiet(self, server: ExchangeServer) -> bool:
         exchange = server.exchange
@@ -292,18 +410,42 @@ class Campaign:
                 self.wrong.append(f"winnings of {market_id} were not claimed")
         if not self.exchange.look(self._is_quiet):
             self.wrong.append("winnings of a resolved market are still at the exchange")
+        for order in store.living_orders():
+            self.wrong.append(f"order {order.order_id} is {order.state.value} in the books")
+        self._read_on()
+        records = self.exchange.look(lambda s: s.exchange.orders.all())
+        for record in records:
+            booked = self.booked.get(record.order_id, 0)
+            if record.trader == self.address and record.filled != booked:
+                self.wrong.append(
+                    f"{record.filled} of order {record.order_id} were filled, {booked} are booked"
+                )
+
+    def replay(self) -> None:
+        """Do all the runs come to the same commands again?"""
+        path = self.journal_path()
+        done = self.command("replay", "--verify", str(path))
+        self.replayed = done.stdout.count(", identical;")
+        if done.returncode != 0:
+            self.wrong.append(f"the journal does not replay: {done.stdout} {done.stderr}")
 
     def close(self) -> None:
         self.exchange.close()
 
 
 def play(folder: Path, *, kills: int, seed: int, speed: float, say: Callable[[str], None]) -> Campaign:
-    """Kill, and kill again; then let it finish."""
-    campaign = Campaign(folder, seed=seed, speed=speed)
+    """Kill, and kill again; then let it finish. Markets are short: more of their ends, more to claim."""
+    campaign = Campaign(folder, seed=seed, speed=speed, minutes=5)
+    patience_s = START_S + 60 / speed
     try:
         for number in range(kills):
-            label, count = campaign.next_place(number)
-            campaign.kill_at(label, count, patience_s=60 / speed + 3)
+            label, count = campaign.next_end(number)
+            if label == ANY_MOMENT:
+                campaign.kill_somewhere()
+            elif label == STOPPED:
+                campaign.stop_and_kill(patience_s)
+            else:
+                campaign.kill_at(label, count, patience_s)
             if campaign.wrong:
                 break
             if number % 10 == 9:
@@ -336,6 +478,8 @@ def main() -> int:
         )
         print(
             f"{sum(campaign.reached.values())} kills in {time.monotonic() - began:.0f} s: {campaign.reached}"
+            f"\n{campaign.missed} of them because another place was not reached in time;"
+            f" {len(campaign.booked)} orders filled, {campaign.replayed} runs replay to identical commands"
         )
         for line in campaign.wrong:
             print(f"WRONG {line}")

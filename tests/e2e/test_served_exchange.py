@@ -342,7 +342,7 @@ def test_one_that_does_not_read_is_cut_off_and_holds_nobody_up(served: Served) -
                 entry = exchange.by_asset["BTC"][-1]
                 assert entry.exchange is not None
                 entry.exchange.withdraw("house", OrderId(f"order-{name}"), entry.market_id, Outcome.YES)
-                entry.exchange._order_ids.clear()
+                entry.exchange._listings[entry.market_id].order_ids.clear()
         return exchange.hub.subscribers == 1
 
     async def talk(deaf: socket.socket) -> None:

@@ -36,10 +36,18 @@ def exchange(
             metavar="SYMBOL", help="An asset with markets; may be repeated. [BTC]", show_default=False
         ),
     ] = None,
-    interval: Annotated[int, typer.Option(min=1, max=1_440, help="Life of a market, minutes.")] = 15,
+    interval: Annotated[
+        list[int] | None,
+        typer.Option(
+            min=1,
+            max=1_440,
+            help="Life of a market, minutes; may be repeated. [15]",
+            show_default=False,
+        ),
+    ] = None,
     markets: Annotated[
         int | None,
-        typer.Option(min=1, help="Markets of each asset. [they never end]", show_default=False),
+        typer.Option(min=1, help="Markets of each series. [they never end]", show_default=False),
     ] = None,
     elapsed: Annotated[
         int | None,
@@ -141,6 +149,7 @@ def exchange(
     for symbol in assets:
         if not (symbol.isascii() and symbol.isalnum()):
             raise UsageError(f"--asset {symbol}: no symbol\n  do: use letters and digits, e.g. BTC")
+    first, *others = dict.fromkeys(interval or [15])
     settlement_min, settlement_max = _span("--settlement-delay", settlement_delay)
     resolution_min, resolution_max = _span("--resolution-delay", resolution_delay)
     gap_min, gap_max = _span("--rollover-gap", rollover_gap)
@@ -151,7 +160,7 @@ def exchange(
     try:
         simulation = SimulationParams(
             markets=markets,
-            interval_ns=Nanos(interval * 60 * SECOND),
+            interval_ns=Nanos(first * 60 * SECOND),
             fees=schedules[fees],
             taker_minimum=_usdc("--taker-minimum", taker_minimum),
             removes_own=remove_own,
@@ -166,6 +175,7 @@ def exchange(
         switches = Switches(
             assets=assets,
             simulation=simulation,
+            other_intervals_s=tuple(minutes * 60 for minutes in others),
             chain=CHAINS[chain],
             settlement=address,
             old_markets=old_markets,

@@ -211,6 +211,7 @@ class _Listing:
         "is_streamed",
         "market",
         "market_id",
+        "order_ids",
         "resolved_ts",
         "seqs",
         "strike",
@@ -229,6 +230,10 @@ class _Listing:
             MatchingEngine(observer=AGENT, removes_own=removes_own),
         )
         self.seqs = [0, 0]
+        self.order_ids: set[OrderId] = set()
+        """Every id ever used here, to refuse it the second time; only asked for membership. An order's id is
+        made of its terms, its market's name among them, and a market that is closed refuses everything.
+        """
         self.swept_s = 0
         """The second of the last sweep for expired orders."""
         self.is_open = True
@@ -257,11 +262,13 @@ class SimulatedExchange:
         accounts: Accounts | None = None,
         witness: Witness | None = None,
     ) -> None:
-        """`accounts` may be shared by the exchanges of several assets, which then share their traders too."""
+        """`accounts` may be shared by the exchanges of several series, which then share their traders too."""
         self.params = params
         self.counts = Counts()
         self.accounts = Accounts() if accounts is None else accounts
-        self._fill_name = "fill" if accounts is None else f"fill-{params.asset}"
+        self._fill_name = (
+            "fill" if accounts is None else f"fill-{params.asset}-{params.interval_ns // (60 * SECOND)}"
+        )
         self._witness = witness
         if AGENT not in self.accounts.names():
             self.accounts.open(AGENT, cash=params.agent_cash, may_overdraw=False)
@@ -273,8 +280,6 @@ class SimulatedExchange:
         self._claim_chance = Chance("claim", seed)
         self._listings: dict[MarketId, _Listing] = {}
         self._agent_orders: dict[OrderId, _AgentOrder] = {}
-        self._order_ids: set[OrderId] = set()
-        """Every id ever used, to refuse it the second time; only asked for membership."""
         self._claims_pending = 0
         self._resolved = 0
         self._is_grace_over = False
@@ -488,7 +493,7 @@ class SimulatedExchange:
             refusal = "size must be positive"
         elif expires_s * SECOND < self._scheduler.now + self.params.order_life_min_s * SECOND:
             refusal = f"expiration must be at least {self.params.order_life_min_s} seconds in the future"
-        elif order_id in self._order_ids:
+        elif order_id in listing.order_ids:
             refusal = "duplicate order"
         else:
             self._sweep(listing)
@@ -513,7 +518,7 @@ class SimulatedExchange:
     ) -> None:
         """Match an order that is not refused, and tell of all that comes of it."""
         listing = self._listings[market_id]
-        self._order_ids.add(order_id)
+        listing.order_ids.add(order_id)
         self.counts.orders += 1
         result = listing.books[outcome].submit(order_id, account, side, price, qty, expires_s)
         for execution in result.executions:
@@ -735,6 +740,7 @@ class SimulatedExchange:
         now = self._scheduler.now
         self._sweep(listing)
         listing.is_open = False
+        listing.order_ids.clear()
         end_price = self._oracle.price(now)
         listing.end_price = end_price
         for outcome, book in zip(_OUTCOMES, listing.books, strict=True):

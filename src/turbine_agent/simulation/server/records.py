@@ -7,6 +7,7 @@ wallets are kept here; the population's appear in books and trades alone.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 from enum import StrEnum
 from functools import lru_cache
 from hashlib import blake2b
@@ -23,10 +24,18 @@ from turbine_agent.simulation.chance import Chance
 from turbine_agent.simulation.exchange import SimulatedExchange, market_id_of
 
 TRADES_KEPT: Final = 1_000
-"""Of each market. The longest list one can ask for has 100."""
+"""Of a market that trades. The longest list one can ask for has 100."""
 
-ORDERS_KEPT: Final = 100_000
-"""Orders of wallets; of those that are closed the oldest are forgotten first."""
+OLD_TRADES_KEPT: Final = 100
+"""Of a market that is resolved, besides those of wallets."""
+
+MARKETS_WITH_TRADES: Final = 100
+"""Markets of an asset, the latest ones, of which any trades are kept: a day of quarters of an hour. So an
+exchange that is left running for a week needs no more memory than after its first day.
+"""
+
+ORDERS_KEPT: Final = 20_000
+"""Orders of wallets; of those that are closed the oldest are forgotten first, their nonces with them."""
 
 
 class OrderStatus(StrEnum):
@@ -139,6 +148,17 @@ class MarketEntry:
     def market_id(self) -> MarketId:
         return self.market.market_id
 
+    def thin_out(self, wallets: Mapping[str, None]) -> None:
+        """Forget most trades of strangers: the market is over."""
+        newest = len(self.trades) - OLD_TRADES_KEPT
+        kept = [
+            record
+            for place, record in enumerate(self.trades)
+            if place >= newest or record.buyer in wallets or record.seller in wallets
+        ]
+        self.trades.clear()
+        self.trades += kept
+
 
 class OrderRecords:
     """Orders of wallets: by hash, and each wallet's open ones in the order in which they came."""
@@ -184,7 +204,8 @@ class OrderRecords:
     def _forget(self) -> None:
         closed = [key for key, record in self._by_id.items() if record.status is not OrderStatus.OPEN]
         for key in closed[: ORDERS_KEPT // 10]:
-            del self._by_id[key]
+            record = self._by_id.pop(key)
+            self._nonces[record.trader].discard(record.nonce)
 
 
 def old_markets(
@@ -216,7 +237,7 @@ def seconds(ts: int) -> int:
     return ts // SECOND
 
 
-@lru_cache(maxsize=65_536)
+@lru_cache(maxsize=16_384)
 def word_of_name(name: str) -> str:
     """32 bytes in hex for what has a name but no hash: transactions, conditions, strangers' orders."""
     return "0x" + blake2b(name.encode(), digest_size=32).hexdigest()

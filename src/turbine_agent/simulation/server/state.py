@@ -31,6 +31,7 @@ from turbine_agent.simulation.server.chain import SimulatedChain
 from turbine_agent.simulation.server.faults import Faults
 from turbine_agent.simulation.server.keys import Crypto, Keys
 from turbine_agent.simulation.server.records import (
+    MARKETS_WITH_TRADES,
     MarketEntry,
     OrderRecord,
     OrderRecords,
@@ -96,7 +97,14 @@ class ServedExchange:
         self.accounts = Accounts()
         self.markets: dict[MarketId, MarketEntry] = {}
         """All that are known, oldest first within an asset."""
-        self.by_asset: dict[str, list[MarketEntry]] = {asset: [] for asset in switches.assets}
+        simulation = switches.simulation
+        lengths = (simulation.interval_ns // SECOND, *switches.other_intervals_s)
+        self.series: dict[tuple[str, int], list[MarketEntry]] = {
+            (asset, interval_s): [] for asset in switches.assets for interval_s in lengths
+        }
+        """By asset and length in seconds, oldest first."""
+        self.by_asset = {asset: self.series[asset, lengths[0]] for asset in switches.assets}
+        """Of the first length."""
         self.by_contract: dict[str, MarketEntry] = {}
         self.orders = OrderRecords()
         self._waiting: dict[OrderId, OrderRecord] = {}
@@ -122,7 +130,7 @@ class ServedExchange:
         )
         self.trades_total = 0
         self._seed = seed
-        self._exchanges: dict[str, SimulatedExchange] = {}
+        self._exchanges: dict[tuple[str, int], SimulatedExchange] = {}
         self._numbers = 4_000
         """Of quick markets; they begin somewhere, as on an exchange that has been there for a while."""
 
@@ -131,20 +139,23 @@ class ServedExchange:
     def start(self) -> None:
         """Open the first markets, or schedule them. Call once, before the scheduler moves."""
         simulation = self.switches.simulation
-        interval, phase = simulation.interval_ns, simulation.phase_ns
         now = self.scheduler.now
-        first_open = Nanos(-(-(now - phase) // interval) * interval + phase)
-        for asset in self.switches.assets:
+        for asset, interval_s in self.series:
+            interval = Nanos(interval_s * SECOND)
+            phase = Nanos(simulation.phase_ns % interval)
+            first_open = Nanos(-(-(now - phase) // interval) * interval + phase)
             start_price = START_PRICES.get(asset, 100) * MICROS
             flow = msgspec.structs.replace(simulation.flow, start_price_micros=start_price)
             exchange = SimulatedExchange(
-                msgspec.structs.replace(simulation, asset=asset, flow=flow),
+                msgspec.structs.replace(
+                    simulation, asset=asset, flow=flow, interval_ns=interval, phase_ns=phase
+                ),
                 self._seed,
                 accounts=self.accounts,
                 witness=self,
             )
-            self._exchanges[asset] = exchange
-            self._list_old_markets(asset, first_open, start_price)
+            self._exchanges[asset, interval_s] = exchange
+            self._list_old_markets(asset, interval, first_open, start_price)
             exchange.start(self.scheduler, self)
 
     @property
@@ -164,10 +175,10 @@ class ServedExchange:
 
     def price_micros(self, asset: str, ts: int) -> int | None:
         """The underlying, micro-USD; None for an asset that is not traded, or before the first market."""
-        exchange = self._exchanges.get(asset)
-        if exchange is None or not self.by_asset[asset] or self.by_asset[asset][-1].exchange is None:
+        entries = self.by_asset.get(asset)
+        if not entries or entries[-1].exchange is None:
             return None
-        return exchange.underlying_micros(ts)
+        return entries[-1].exchange.underlying_micros(ts)
 
     # -- wallets -------------------------------------------------------------------------------------------
 
@@ -366,7 +377,8 @@ class ServedExchange:
         elif isinstance(event, MarketClosed):
             entry = self.markets[event.market_id]
             entry.is_closed = True
-            entry.end_price = self.price_micros(entry.market.asset, event.ts)
+            assert entry.exchange is not None
+            entry.end_price = entry.exchange.underlying_micros(event.ts)
             for outcome in _OUTCOMES:
                 self.book_changed(event.market_id, outcome)
         elif isinstance(event, MarketResolved):
@@ -382,7 +394,8 @@ class ServedExchange:
 
     def opened(self, market: Market) -> None:
         settlement = self.switches.settlement or self.switches.chain.settlement
-        entry = self._list(market, settlement, self._exchanges[market.asset])
+        exchange = self._exchanges[market.asset, market.interval_s]
+        entry = self._list(market, settlement, exchange)
         entry.shows_null = self.faults.strikes("rollover-null")
         entry.shows_204 = self.faults.strikes("rollover-204")
 
@@ -479,6 +492,7 @@ class ServedExchange:
     def _resolve(self, entry: MarketEntry, winner: Outcome) -> None:
         entry.winner = winner
         entry.resolved_ts = self.scheduler.now
+        entry.thin_out(self.wallets)
 
     def _revise(self, entry: MarketEntry) -> None:
         """Resolve a market the other way. What was paid out stays paid."""
@@ -495,13 +509,15 @@ class ServedExchange:
         self._numbers += 1
         entry = MarketEntry(market, self._numbers, settlement, exchange)
         self.markets[market.market_id] = entry
-        self.by_asset[market.asset].append(entry)
+        entries = self.series[market.asset, market.interval_s]
+        entries.append(entry)
+        if len(entries) > MARKETS_WITH_TRADES:
+            entries[-1 - MARKETS_WITH_TRADES].trades.clear()
         self.by_contract[entry.contract] = entry
         return entry
 
-    def _list_old_markets(self, asset: str, first_open: Nanos, start_price: int) -> None:
+    def _list_old_markets(self, asset: str, interval: Nanos, first_open: Nanos, start_price: int) -> None:
         switches = self.switches
-        interval = switches.simulation.interval_ns
         found = old_markets(asset, first_open, interval, switches.old_markets, start_price, self._seed)
         for place, (market, end_price) in enumerate(found):
             is_older = place < len(found) // 2

@@ -13,9 +13,13 @@ class Switches(msgspec.Struct, frozen=True, kw_only=True):
     """How this exchange is set up."""
 
     assets: tuple[str, ...] = ("BTC",)
-    """Each has its quick markets, all of the same length, and one population that trades in all of them."""
+    """Each has its quick markets, and one population trades in all of them."""
     simulation: SimulationParams = SimulationParams(markets=None, tells_own_removal=False)
     """The rules and the weather; `asset` is replaced by each of `assets`."""
+    other_intervals_s: tuple[int, ...] = ()
+    """Lengths of further markets of each asset, beside the simulation's. Their underlying follows the same
+    path only if they begin at the same instant as the others.
+    """
     chain: Chain = POLYGON
     settlement: str | None = None
     """New markets live on this contract; None: on the chain's own."""

@@ -59,6 +59,7 @@ def test_only_closed_orders_are_forgotten_the_oldest_first(monkeypatch: pytest.M
             kept.close(record, OrderStatus.CANCELLED)
     kept.add(made[-1])
     assert [record.nonce for record in kept.all()] == [0, 2, *range(4, 21)]
+    assert [number for number in range(21) if not kept.has_nonce("me", number)] == [1, 3]
 
 
 def test_old_markets_lead_up_to_the_first_one() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 import pytest
+from tests.e2e.weight import weigh
 from tests.unit.simulation.server.desk import BUY, OPEN, SELL, SWITCHES, Desk
 
 from turbine_agent.model.events import AnyEvent
@@ -14,6 +15,7 @@ from turbine_agent.simulation.accounts import Trade
 from turbine_agent.simulation.exchange import Removal, SimulatedExchange, SimulationParams
 from turbine_agent.simulation.matching import Execution, RestingOrder
 from turbine_agent.simulation.scheduler import Scheduler
+from turbine_agent.simulation.server import records, state
 from turbine_agent.simulation.server.records import TradeStatus
 from turbine_agent.simulation.server.state import TRANSACTIONS_KEPT
 
@@ -193,3 +195,56 @@ def test_old_transactions_are_forgotten() -> None:
     desk.house(SELL, 4, 50)
     desk.place(wallet, BUY, 4, 50)
     assert first.tx_hash not in exchange.trades_by_tx
+
+
+def test_of_markets_that_are_over_little_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module, name, count in (
+        (records, "OLD_TRADES_KEPT", 5),
+        (records, "ORDERS_KEPT", 20),
+        (state, "MARKETS_WITH_TRADES", 3),
+        (state, "TRANSACTIONS_KEPT", 20),
+    ):
+        monkeypatch.setattr(module, name, count)
+    records.word_of_name.cache_clear()
+    simulation = msgspec.structs.replace(SHORT, markets=None)
+    desk = Desk(msgspec.structs.replace(SWITCHES, simulation=simulation), population=True)
+    wallet = desk.wallet()
+    weights = []
+    for _ in range(3):
+        for _ in range(6):
+            desk.ask("POST", "/api/v1/orders", desk.order(wallet, BUY, 5, 45, life_s=90), wallet)
+            desk.wait(120)
+        weights.append(weigh([("exchange", [desk.exchange])])["exchange"])
+    desk.wait(70)
+    older, newer = desk.exchange.by_asset["BTC"][-4:-2]
+    assert newer.winner is not None
+    assert (older.trades_total > 20, len(older.trades)) == (True, 0)
+    assert (newer.trades_total > 20, 5 <= len(newer.trades) < 10) == (True, True)
+    assert weights[2] - weights[1] < 6 * 20_000, weights
+
+
+def test_an_asset_has_a_series_of_markets_of_each_length() -> None:
+    simulation = msgspec.structs.replace(SHORT, markets=None)
+    switches = msgspec.structs.replace(
+        SWITCHES, assets=("BTC", "ETH"), simulation=simulation, other_intervals_s=(300,)
+    )
+    desk = Desk(switches, population=True)
+    for asset in ("BTC", "ETH"):
+        told = {
+            minutes: desk.get(f"/api/v1/quick-markets/{asset}", interval=str(minutes))["quickMarket"]
+            for minutes in (2, 5)
+        }
+        assert [quick["intervalMinutes"] for quick in told.values()] == [2, 5]
+        assert [quick["endTime"] - quick["startTime"] for quick in told.values()] == [120, 300]
+        assert desk.get(f"/api/v1/quick-markets/{asset}")["quickMarket"] == told[2]
+        assert not desk.get(f"/api/v1/quick-markets/{asset}", interval="15")["active"]
+    desk.wait(1_000)
+    ends: dict[tuple[str, int], int | None] = {}
+    for (asset, length_s), entries in desk.exchange.series.items():
+        traded = [entry for entry in entries if entry.exchange is not None]
+        assert {entry.market.interval_s for entry in traded} == {length_s}
+        assert len(traded) == 1_000 // length_s + 1
+        assert all(entry.winner is not None and entry.trades_total for entry in traded[:-3])
+        ends[asset, length_s] = next(e.end_price for e in traded if e.market.close_ts == OPEN + 600 * SECOND)
+    assert ends["BTC", 120] == ends["BTC", 300]
+    assert ends["BTC", 120] != ends["ETH", 120]
