@@ -230,7 +230,7 @@ def decide(picture: Picture, params: AgentParams) -> Decision:
     yes, no, _ = believed(desk.held_in(market.market_id), risk.fee_ppm)
     inventory = yes - no
     bid, ask, size = quotes(picture, inventory, params)
-    # Towards the end of a market only what reduces.
+    # In a market's last minutes only what reduces.
     is_expiring = market.close_ts - now <= risk.reduce_only_ns
     full = 0 if is_expiring else risk.max_inventory
     last_expiry_s = market.close_ts // SECOND
@@ -372,6 +372,7 @@ def refused(
         return Reason.PRICE_COLLAR
     if draft.price >= best_ask if is_buy else draft.price <= best_bid:
         return Reason.WOULD_TAKE
+    # By market, all that may still fill.
     fills: dict[MarketId, list[Fill]] = {held.market_id: [] for held in desk.holdings}
     for order in working:
         fills.setdefault(order.market_id, []).append(order)
@@ -473,18 +474,19 @@ def write(file: IO[bytes], params: AgentParams, picture: Picture, decision: Deci
 
 def recheck(path: Path, say: Say) -> int:
     """Recompute every decision of a log. 0 if all are the same; 1 at the first that differs."""
-    lines = path.read_bytes().splitlines()
-    for number, line in enumerate(lines, 1):
-        try:
-            record = msgspec.json.decode(line, type=Record)
-        except msgspec.MsgspecError as error:
-            say(f"line {number} cannot be read: {error}")
-            return DIFFERENT
-        now = decide(record.picture, record.params)
-        if now != record.decision:
-            say(f"line {number} differs\n  log  {record.decision}\n  now  {now}")
-            return DIFFERENT
-    say(f"{len(lines)} decisions, all the same")
+    number = 0
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                record = msgspec.json.decode(line, type=Record)
+            except msgspec.MsgspecError as error:
+                say(f"line {number} cannot be read: {error}")
+                return DIFFERENT
+            now = decide(record.picture, record.params)
+            if now != record.decision:
+                say(f"line {number} differs\n  log  {record.decision}\n  now  {now}")
+                return DIFFERENT
+    say(f"{number} decisions, all the same")
     return DONE
 
 
