@@ -242,7 +242,7 @@ async def run_engine(hours: float, seed: int) -> None:
         while w.now < end:
             await w.pass_time(min(60.0, (end - w.now) / SECOND))
             if w.state is AgentState.LATCHED:
-                w.client._events.put_nowait(  # noqa: SLF001 - the operator's console is not built yet
+                w.client.relay(
                     OperatorRequested(ts=w.now, action=OperatorAction.RESUME, reason="the evaluation")
                 )
                 resumed += 1

@@ -1306,8 +1306,8 @@ BUGS = (
     Bug(
         "spike-inventory-limit-is-doubled",
         SPIKE,
-        "risk.max_inventory - towards)",
-        "2 * risk.max_inventory - towards)",
+        "full = 0 if is_expiring else risk.max_inventory\n",
+        "full = 0 if is_expiring else 2 * risk.max_inventory\n",
         SAME,
     ),
     Bug(
@@ -1369,8 +1369,8 @@ BUGS = (
     Bug(
         "spike-what-is-open-does-not-count",
         SPIKE,
-        "(fill.qty for fill in mine if fill.side is draft.side)",
-        "(fill.qty for fill in mine[:1] if fill.side is draft.side)",
+        "(order.qty for order in mine if order.side is draft.side)",
+        "(order.qty for order in mine[:1] if order.side is draft.side)",
         SAME,
     ),
     Bug(
@@ -1404,8 +1404,8 @@ BUGS = (
     Bug(
         "spike-no-wins-pays-yes",
         SPIKE,
-        "if_no - held.cash - held.no\n",
-        "if_no - held.cash - held.yes\n",
+        "if_no - held.cash - held.no)\n",
+        "if_no - held.cash - held.yes)\n",
         SAME,
     ),
     Bug(
@@ -1425,15 +1425,15 @@ BUGS = (
     Bug(
         "spike-market-limit-is-passed",
         SPIKE,
-        "adds and loss > risk.max_market_loss",
-        "adds and loss > risk.max_market_loss + 1_000",
+        "new > max(old, risk.max_market_loss)",
+        "new > max(old, risk.max_market_loss + 1_000)",
         SAME,
     ),
     Bug(
         "spike-the-portfolio-is-one-market",
         SPIKE,
-        "total = max(0, *after) + sum(",
-        "total = max(0, *after) + 0 * sum(",
+        "for h, orders in books)\n    if total",
+        "for h, orders in books[:1])\n    if total",
         SAME,
     ),
     Bug(
@@ -1453,15 +1453,15 @@ BUGS = (
     Bug(
         "spike-dry-run-places",
         SPIKE,
-        'said.get("DRY_RUN") != "true"',
-        'said.get("DRY_RUN") != "false"',
-        "tests/e2e/test_spike_bot.py::test_live_takes_trading_enabled_and_no_dry_run",
+        "trading_mode(read_switches(environ)) is Mode.LIVE and",
+        'environ.get("TRADING_ENABLED") == "true" and',
+        "tests/e2e/test_spike_process.py::test_of_nine_ways_to_set_the_switches_two_place_orders_and_each_says_what_it_is",
     ),
     Bug(
         "spike-start-cancels-nothing",
         SPIKE,
-        "            if naming is not None and not await clear(viewer, patience_s, say):",
-        "            if naming is not None and not viewer:",
+        "            if not await clear(exchange, min(CLEAR_S, seconds), say):",
+        "            if not exchange:",
         "tests/e2e/test_spike_bot.py::test_an_order_that_is_not_of_this_process_is_cancelled_before_anything_else",
     ),
     Bug(
@@ -1839,6 +1839,49 @@ BUGS = (
         "        if allowance is not None and allowance < exposure:",
         "        if allowance == 0:",
         "tests/unit/runtime/test_run.py",
+    ),
+    # -- the spike bot: its log, its dry run, orders in other markets --------------------------------------
+    Bug(
+        "spike-orders-in-other-markets-count-nothing",
+        SPIKE,
+        "for h, orders in others if orders or h.pending",
+        "for h, orders in others if h.pending",
+        "tests/differential/test_stated_differences.py::test_orders_in_other_markets",
+    ),
+    Bug(
+        "spike-acts-before-it-logs",
+        SPIKE,
+        "                    say(seen(picture) + done(decision))\n",
+        "                    await act(exchange, decision)\n                    say(seen(picture) + done(decision))\n",
+        "tests/e2e/test_spike_bot.py::test_what_cannot_be_logged_is_not_done",
+    ),
+    Bug(
+        "spike-a-broken-log-stops-the-cancelling",
+        SPIKE,
+        "                with suppress(Exception):  # The log may",
+        "                with suppress(KeyError):  # The log may",
+        "tests/e2e/test_spike_process.py::test_a_log_that_nobody_takes_any_more_cancels_everything_and_ends_it",
+    ),
+    Bug(
+        "paper-orders-outlive-their-expiry",
+        "exchange/turbine/dry_run.py",
+        "order.market_id != here or picture.ts >= order.expires_s * SECOND",
+        "order.market_id != here",
+        "tests/unit/exchange/turbine/test_dry_run.py",
+    ),
+    Bug(
+        "paper-fills-a-tick-away",
+        "exchange/turbine/dry_run.py",
+        "sign * touch[0][0] <= sign * order.price",
+        "sign * touch[0][0] <= sign * order.price + 1",
+        "tests/unit/exchange/turbine/test_dry_run.py",
+    ),
+    Bug(
+        "paper-sells-what-it-has-not-for-nothing",
+        "exchange/turbine/dry_run.py",
+        "notional(order.price, order.qty) + short",
+        "notional(order.price, order.qty)",
+        "tests/unit/exchange/turbine/test_dry_run.py",
     ),
 )
 

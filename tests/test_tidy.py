@@ -339,7 +339,7 @@ def test_the_spike_bot_stands_on_the_adapter_and_its_vocabulary_alone() -> None:
         "runtime.settings",
         "runtime.connection",
         "runtime.credentials",
-        "runtime.settings",
+        "runtime.mode",
     )
     tree = ast.parse((ROOT / "spike_bot.py").read_text(encoding="utf-8"))
     imported = [node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]

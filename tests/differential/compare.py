@@ -35,7 +35,7 @@ class Tally(msgspec.Struct):
 
     def compare(self, picture: Picture, params: AgentParams, where: str) -> bool:
         """Ask both; False at a difference."""
-        ours, theirs = spike_answer(decide(picture, params)), engine_answer(picture, params)
+        ours, theirs = spike_answer(picture, decide(picture, params)), engine_answer(picture, params)
         if ours != theirs:
             encoded = msgspec.json.encode((picture, params)).decode()
             self.difference = f"{where}\n  spike  {ours}\n  engine {theirs}\n  {encoded}"

@@ -168,12 +168,10 @@ def at_an_edge(chance: Random, params: AgentParams, picture: Picture) -> Picture
     if not decision.places or picture.market is None:
         return picture
     first, desk, risk = decision.places[0], picture.desk, params.risk
-    wish = Trade(side=first.side, price=first.price, qty=first.qty)
-    mine = [Trade(side=o.side, price=o.price, qty=o.leaves_qty) for o in desk.orders]
-    held = spike_bot.held_in(desk, first.market_id)
+    held = desk.held_in(first.market_id)
     others = [h for h in desk.holdings if h is not held]
-    more = spike_bot.lost_by(wish, risk.fee_ppm, spike_bot.PIECES_MAX)
-    losses = spike_bot.losses(held, mine, risk.fee_ppm)
+    more = spike_bot.lost_by(first, risk.fee_ppm, spike_bot.PIECES_MAX)
+    losses = spike_bot.losses(held, desk.orders, risk.fee_ppm)
     after = [losses[winner] + more[winner] for winner in Outcome]
     off, kind = chance.choice((-1, 0, 1)), chance.randrange(3)
     if kind == 0:  # cash of this market, against its own limit
@@ -181,13 +179,13 @@ def at_an_edge(chance: Random, params: AgentParams, picture: Picture) -> Picture
         held = replace(held, cash=Money(held.cash + moved))
         return replace(picture, desk=replace(desk, holdings=(held, *others)))
     if kind == 1:  # all that is there to be spent
-        needed = spike_bot.cash_for(held, [*mine, wish], risk.fee_ppm)
+        needed = spike_bot.cash_for(held, [*desk.orders, first], risk.fee_ppm)
         needed += sum(spike_bot.cash_for(h, (), risk.fee_ppm) for h in others)
         believed = sum(spike_bot.believed(h, risk.fee_ppm)[2] - h.cash for h in desk.holdings)
         return replace(picture, desk=replace(desk, cash=Money(max(0, needed + max(0, -believed) + off))))
     # what another market can lose, against the portfolio's limit
     left = risk.max_portfolio_exposure - max(0, *after)
-    left -= sum(spike_bot.worst(h, (), risk.fee_ppm) for h in others if not spike_bot.is_over(h))
+    left -= sum(max(0, *spike_bot.losses(h, (), risk.fee_ppm)) for h in others if h.pending or h.may_pay)
     lost = Holdings(
         market_id=MarketId("0x" + "ff" * 32), yes=Qty(1), no=Qty(1), cash=Money(-max(0, left + off) - 1)
     )
@@ -217,7 +215,7 @@ def _holdings(chance: Random, params: AgentParams, market: Market) -> tuple[Hold
     for number in range(chance.choice((0, 0, 0, 1, 2))):
         winner = chance.choice((None, Outcome.YES, Outcome.NO))
         held = _held(chance, params, MarketId(f"0x{number + 2:064x}"), winner)
-        if not (spike_bot.is_over(held) and held.winner is None):  # A stated difference, held to elsewhere.
+        if held.pending or held.may_pay or held.winner is not None:  # A stated difference, held to elsewhere.
             found.append(held)
     chance.shuffle(found)
     return tuple(found)
@@ -260,7 +258,7 @@ def _orders(chance: Random, params: AgentParams, picture: Picture) -> tuple[Show
         return ()
     wishes = {}
     if picture.bids and picture.asks:
-        held = spike_bot.held_in(picture.desk, market.market_id)
+        held = picture.desk.held_in(market.market_id)
         yes, no, _ = spike_bot.believed(held, params.risk.fee_ppm)
         bid, ask, size = spike_bot.quotes(picture, yes - no, params)
         wishes = {Side.BUY: bid, Side.SELL: ask}

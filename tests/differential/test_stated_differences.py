@@ -19,6 +19,7 @@ from turbine_agent.core.agent import Agent, AgentState
 from turbine_agent.core.orders import Report
 from turbine_agent.core.state import MarketState
 from turbine_agent.exchange.turbine.picture import Desk, Holdings, Picture, ShownOrder, Trade
+from turbine_agent.model.commands import CancelOrder
 from turbine_agent.model.events import CancelReason, MarketOpened, OpenOrdersRead, OrderCancelled
 from turbine_agent.model.ids import OrderId
 from turbine_agent.model.markets import Outcome, Side
@@ -77,7 +78,7 @@ def with_desk(*holdings: Holdings, orders: tuple[ShownOrder, ...] = ()) -> Pictu
 
 
 def spike(picture: Picture, chosen: AgentParams = PARAMS) -> Answer:
-    return spike_answer(decide(picture, chosen))
+    return spike_answer(picture, decide(picture, chosen))
 
 
 def test_without_any_of_it_they_agree() -> None:
@@ -122,7 +123,7 @@ def test_halts_and_latches(state: AgentState) -> None:
 def test_settings_without_a_meaning(flag: str) -> None:
     settings = load(None, {}, (flag,)).settings
     with pytest.raises(ConfigError, match="not for the spike bot"):
-        spike_bot.connection(settings, "http://127.0.0.1:1", None)
+        spike_bot.connector(settings, "http://127.0.0.1:1", None)
 
 
 def test_duplicates() -> None:
@@ -227,7 +228,7 @@ def test_orders_of_somebody_else_with_our_key() -> None:
     stranger = order(Side.BUY, 480_000, is_doubtful=True)
     decision = decide(with_desk(orders=(stranger,)), PARAMS)
     assert decision.bid_reason is Reason.ORDER_UNKNOWN
-    assert decision.clears
+    assert decision.cancels == (spike_bot.EVERYTHING,)
     agent, _ = brought_to(PICTURE, PARAMS)
     line = OpenOrder(
         order_id=stranger.order_id,
@@ -261,13 +262,19 @@ def test_orders_for_no() -> None:
 
 def test_orders_in_other_markets() -> None:
     old = msgspec.structs.replace(order(Side.BUY, 400_000), market_id=NEXT_MARKET.market_id)
-    assert [c.order_id for c in decide(with_desk(orders=(old,)), PARAMS).cancels] == [old.order_id]
+    (cancel,) = decide(with_desk(orders=(old,)), PARAMS).cancels
+    assert isinstance(cancel, CancelOrder)
+    assert cancel.order_id == old.order_id
 
     def show(agent: Agent, _: MarketState) -> None:
         agent.store.apply(MarketOpened(ts=NOW, market=NEXT_MARKET))
         place(agent, old.order_id, old.market_id, Side.BUY, old.price, SIZE, old.expires_s, NOW)
 
     assert engine_answer(PICTURE, PARAMS, show).cancels == ()  # It decides market by market.
+    # Until they are gone they count for both: 4 USDC there and 4.90 here are more than 8.
+    tight = params(risk={"max_portfolio_exposure": 8 * MICROS})
+    assert engine_answer(PICTURE, tight, show).bid_reason is Reason.PORTFOLIO_LIMIT
+    assert spike(with_desk(orders=(old,)), tight).bid_reason is Reason.PORTFOLIO_LIMIT
 
 
 def test_other_markets_that_are_flat_and_not_resolved() -> None:
@@ -290,7 +297,7 @@ def test_pictures_that_are_not_clean() -> None:
     ):
         assert spike(picture).bid_reason is Reason.SYNCING
     trouble = msgspec.structs.replace(PICTURE, trouble="no usable answer about orders")
-    assert decide(trouble, PARAMS).clears
+    assert decide(trouble, PARAMS).cancels == (spike_bot.EVERYTHING,)
 
 
 def test_an_unknown_order_is_not_kept_by_either() -> None:

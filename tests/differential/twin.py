@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import msgspec
-from spike_bot import Decision, believed
+from spike_bot import EVERYTHING, Decision, believed
 
 from turbine_agent.core.agent import Agent, AgentState
 from turbine_agent.core.orders import Report
@@ -49,10 +49,12 @@ class Answer(msgspec.Struct, frozen=True):
     ask_reason: Reason | None
 
 
-def spike_answer(decision: Decision) -> Answer:
-    """What the spike bot decided."""
+def spike_answer(picture: Picture, decision: Decision) -> Answer:
+    """What the spike bot decided. Where it cancels everything, that is every order that is listed."""
+    everything = [order.order_id for order in picture.desk.orders if order.is_listed]
+    cancels = [cancel.order_id for cancel in decision.cancels if isinstance(cancel, CancelOrder)]
     return Answer(
-        tuple(sorted(cancel.order_id for cancel in decision.cancels)),
+        tuple(sorted(everything if EVERYTHING in decision.cancels else cancels)),
         tuple((terms.side, terms.price, terms.qty, terms.expires_s) for terms in decision.places),
         decision.bid_reason,
         decision.ask_reason,

@@ -22,6 +22,8 @@ from pathlib import Path
 from random import Random
 from typing import Any, Final
 
+import spike_bot
+
 from turbine_agent.exchange.turbine import wire
 from turbine_agent.exchange.turbine.client import ClientConfig, TurbineClient
 from turbine_agent.exchange.turbine.outcome import Done
@@ -106,7 +108,7 @@ def counters(url: str) -> dict[str, Any]:
 def start(*flags: str, environ: dict[str, str]) -> subprocess.Popen[str]:
     """Start the bot."""
     return subprocess.Popen(
-        [sys.executable, "spike_bot.py", *flags],
+        [sys.executable, spike_bot.__file__, *flags],
         cwd=ROOT,
         env={"TURBINE_ENV_FILE": str(ROOT / "none.env")}
         | BARE

@@ -7,6 +7,7 @@ place to say things, a place to note decisions.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from random import Random
@@ -18,16 +19,20 @@ from tests.e2e.wire_rig import KEY, OPEN, TAKER_FEE_PPM
 
 from turbine_agent.exchange.turbine import wire
 from turbine_agent.exchange.turbine.client import ClientConfig, TurbineClient
+from turbine_agent.exchange.turbine.dry_run import PaperAccount, PaperConnection
 from turbine_agent.exchange.turbine.outcome import Done
-from turbine_agent.exchange.turbine.picture import Picture
-from turbine_agent.exchange.turbine.signing import LocalSigner, TokenMinter, wallet_secret
+from turbine_agent.exchange.turbine.picture import Connection, Picture
+from turbine_agent.exchange.turbine.signing import LocalSigner, Naming, TokenMinter, wallet_secret
 from turbine_agent.model.params import AgentParams
-from turbine_agent.model.units import SECOND, Nanos
+from turbine_agent.model.units import MICROS, SECOND, Money, Nanos
 from turbine_agent.protocol.constants import POLYGON, STREAM
 from turbine_agent.runtime.serve import ExchangeServer
 from turbine_agent.simulation.latency import Latency, LatencyParams
 from turbine_agent.simulation.server.records import OrderRecord
 from turbine_agent.simulation.server.switches import Switches
+
+CASH = Money(1_000 * MICROS)
+"""What a dry run begins with."""
 
 Observe = Callable[[Picture, spike_bot.Decision], object]
 
@@ -39,27 +44,31 @@ class SpikeRig:
         self,
         server: ExchangeServer,
         connect: Callable[[], TurbineClient],
-        signer: LocalSigner,
+        naming: Naming,
         params: AgentParams,
         clock: Callable[[], Nanos],
     ) -> None:
         self.server = server
-        self.connect = connect
-        self.signer = signer
         self.params = params
         self.clock = clock
-        self.address = signer.naming.trader
+        self._connect = connect
+        self._naming = naming
+        self.address = naming.trader
         self.lines: list[str] = []
         self.decisions: list[tuple[Picture, spike_bot.Decision]] = []
         self.keeps = True
         self.on_decision: list[Observe] = []
 
-    async def trade(self, seconds: int | None, *, is_live: bool = True) -> int:
+    async def trade(self, seconds: float = math.inf, *, is_live: bool = True) -> int:
         """Run the bot as `main` does."""
-        naming = self.signer.naming if is_live else None
-        return await spike_bot.trade(
-            self.connect, self.params, naming, seconds, self.lines.append, self._note
-        )
+        account = PaperAccount(CASH)
+
+        def connect() -> Connection:
+            if is_live:
+                return Connection(self._connect(), self._naming)
+            return PaperConnection(self._connect(), account)
+
+        return await spike_bot.trade(connect, self.params, seconds, self.lines.append, self._note)
 
     def working(self) -> list[OrderRecord]:
         """Our orders on the exchange's books."""
@@ -119,7 +128,7 @@ async def spiked(
             minter = TokenMinter(key.key_id, key.secret) if has_keys else None
             return TurbineClient(config, signer, minter, clock=clock, chance=Random(f"client-{seed}-{count}"))
 
-        yield SpikeRig(server, connect, signer, params, clock)
+        yield SpikeRig(server, connect, signer.naming, params, clock)
     finally:
         await server.close()
     if server.failure is not None:

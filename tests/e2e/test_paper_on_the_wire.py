@@ -19,6 +19,7 @@ from tests.e2e.wire_rig import OPEN, Crowd, play
 
 from turbine_agent.core.agent import Agent, AgentState
 from turbine_agent.exchange.turbine.client import ClientConfig, TurbineClient
+from turbine_agent.exchange.turbine.signing import NoSigner
 from turbine_agent.model.commands import AnyCommand, PublicCommand
 from turbine_agent.model.events import (
     AnyEvent,
@@ -40,7 +41,7 @@ from turbine_agent.protocol.constants import POLYGON, STREAM
 from turbine_agent.runtime.config import load, to_params
 from turbine_agent.runtime.driver import CommandDigest
 from turbine_agent.runtime.live import Ending, LiveRun
-from turbine_agent.runtime.paper import MarketData, NoSigner, PaperVenue, open_desk
+from turbine_agent.runtime.paper import MarketData, PaperVenue, open_desk
 from turbine_agent.runtime.serve import ExchangeServer
 from turbine_agent.simulation.exchange import SimulationParams
 from turbine_agent.simulation.server.switches import Switches

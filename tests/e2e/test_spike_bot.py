@@ -8,7 +8,7 @@ import asyncio
 import os
 import time
 from contextlib import suppress
-from itertools import product
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Final
@@ -17,11 +17,11 @@ import msgspec
 import pytest
 import spike_bot
 from spike_bot import Decision
-from tests.e2e.spike_rig import SpikeRig, play, spiked
+from tests.e2e.spike_rig import CASH, SpikeRig, play, spiked
 from tests.e2e.test_soak import draw
 from tests.e2e.wire_rig import Crowd
 
-from turbine_agent.exchange.turbine.picture import Picture
+from turbine_agent.exchange.turbine.picture import NOTHING, Desk, Picture
 from turbine_agent.model.markets import Outcome, Side
 from turbine_agent.model.reasons import Reason
 from turbine_agent.model.units import SECOND, Nanos
@@ -155,8 +155,8 @@ def test_a_logged_decision_is_recomputed_and_a_changed_one_is_found(tmp_path: Pa
 
     async def script() -> None:
         async with spiked(PARAMS, BUSY, seed=1) as rig:
-            with spike_bot.decisions_to(log, PARAMS) as note:
-                rig.on_decision.append(note)
+            with log.open("ab") as file:
+                rig.on_decision.append(partial(spike_bot.write, file, PARAMS))
                 assert await rig.trade(60) == spike_bot.DONE
 
     play(script, limit_s=LIMIT_S)
@@ -180,10 +180,9 @@ def test_the_dry_run_trades_on_paper_and_sends_nothing() -> None:
             assert (counts.orders, counts.cancels) == (0, 0)
             writes = [key for key in rig.server.rest.requests if not key.startswith("GET ")]
             assert [key for key in writes if "api-keys" not in key] == []
-            assert all(line.startswith("paper ") for line in rig.lines)
             last = rig.decisions[-1][0].desk
             assert last.holdings, "nothing was ever filled on paper"
-            assert last.cash != spike_bot.PAPER.cash
+            assert last.cash != CASH
             assert all(p.desk.cash >= 0 for p, _ in rig.decisions)
 
     play(script, limit_s=LIMIT_S)
@@ -260,10 +259,26 @@ def test_an_exception_cancels_everything_says_why_and_starts_again() -> None:
     play(script, limit_s=LIMIT_S)
 
 
+def test_what_cannot_be_logged_is_not_done() -> None:
+    async def script() -> None:
+        async with spiked(PARAMS, BUSY, seed=1) as rig:
+
+            def fail(_: Picture, decision: Decision) -> None:
+                if decision.places:
+                    raise OSError("no space left on the device")
+
+            rig.on_decision.append(fail)
+            assert await rig.trade(30) == spike_bot.DONE
+            assert rig.server.exchange.counts_of(rig.address).orders == 0
+            assert any(line.startswith("error: OSError: no space left") for line in rig.lines)
+
+    play(script, limit_s=LIMIT_S)
+
+
 def test_an_order_that_is_not_of_this_process_is_cancelled_before_anything_else() -> None:
     async def script() -> None:
         async with spiked(PARAMS, BUSY, seed=1) as rig:
-            first = asyncio.create_task(rig.trade(None))
+            first = asyncio.create_task(rig.trade())
             await asyncio.sleep(30)
             orphans = {record.order_id for record in rig.working()}
             assert orphans
@@ -333,16 +348,5 @@ def test_hours_of_random_faults_break_no_invariant_and_leave_nothing() -> None:
     play(script, limit_s=300.0 + HOURS * 3_600)
 
 
-# -- the switches --------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("enabled", "dry"), list(product(("", "true", "false"), repeat=2)))
-def test_live_takes_trading_enabled_and_no_dry_run(enabled: str, dry: str) -> None:
-    said = {"TRADING_ENABLED": enabled, "DRY_RUN": dry}
-    environ = {name: word for name, word in said.items() if word}
-    assert spike_bot.is_enabled(environ) is (enabled == "true" and dry != "true")
-
-
 def test_a_picture_survives_its_log() -> None:
-    picture = msgspec.json.decode(msgspec.json.encode(spike_bot.PAPER), type=type(spike_bot.PAPER))
-    assert picture == spike_bot.PAPER
+    assert msgspec.json.decode(msgspec.json.encode(NOTHING), type=Desk) == NOTHING

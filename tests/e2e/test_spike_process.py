@@ -127,5 +127,17 @@ def test_a_stop_signal_cancels_everything_and_shows_it(url: str, tmp_path: Path)
     assert ended(start("--recheck", str(log), environ={}))[0] == 0
 
 
+def test_a_log_that_nobody_takes_any_more_cancels_everything_and_ends_it(url: str) -> None:
+    wallet = Wallet(url, 103)
+    process = start("--host", url, environ=wallet.environ | LIVE)
+    deadline = time.monotonic() + 30
+    while not wallet.open_orders():
+        assert time.monotonic() < deadline
+    assert process.stdout is not None
+    process.stdout.close()
+    assert process.wait(30) != 0
+    assert wallet.open_orders() == ()
+
+
 def test_the_next_start_leaves_no_orphan_of_a_killed_one(url: str) -> None:
     kill_at_random(url, Wallet(url, 102), kills=3, seed=1)

@@ -7,8 +7,9 @@ from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from turbine_agent.exchange.turbine.client import ClientConfig
+from turbine_agent.exchange.turbine.dry_run import PaperAccount
 from turbine_agent.exchange.turbine.rollover import RolloverParams
-from turbine_agent.model.units import micros_from_text, nanos_from_seconds
+from turbine_agent.model.units import Money, micros_from_text, nanos_from_seconds
 from turbine_agent.protocol.constants import CHAINS, STREAM
 from turbine_agent.runtime.settings import Settings, series_of
 
@@ -50,6 +51,11 @@ def client_config(settings: Settings, host: str | None, *, sends_tokens: bool) -
         taker_fee_ppm=micros_from_text(exchange.taker_fee),
         rollover=RolloverParams(poll_ns=nanos_from_seconds(settings.rollover.poll_interval)),
     )
+
+
+def paper_account(settings: Settings) -> PaperAccount:
+    """What a dry run begins with."""
+    return PaperAccount(Money(micros_from_text(settings.paper.cash_usdc)))
 
 
 def is_here(base: str) -> bool:

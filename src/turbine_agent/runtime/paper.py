@@ -37,17 +37,8 @@ market. A process that takes over from an earlier one goes on with its account; 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, NoReturn, Protocol, assert_never
+from typing import Final, Protocol, assert_never
 
-from turbine_agent.exchange.turbine.signing import (
-    Approval,
-    Naming,
-    Parts,
-    Permit,
-    Redemption,
-    SignedOrder,
-    SigningRefusedError,
-)
 from turbine_agent.model.carry import CarriedFill, CarriedOrder, Carry
 from turbine_agent.model.commands import (
     AccountCommand,
@@ -84,9 +75,7 @@ from turbine_agent.model.events import (
 )
 from turbine_agent.model.ids import MarketId
 from turbine_agent.model.markets import Outcome
-from turbine_agent.model.orders import OrderTerms
 from turbine_agent.model.units import SECOND, Money, Nanos, micros_from_text
-from turbine_agent.protocol.constants import ZERO_ADDRESS
 from turbine_agent.runtime.settings import Settings
 from turbine_agent.simulation.fees import NotionalFee
 from turbine_agent.simulation.latency import Latency, LatencyParams
@@ -338,32 +327,3 @@ def as_seen_from_here(latency: LatencyParams) -> LatencyParams:
         feed_min=latency.feed_min,
         feed_spread=latency.feed_spread,
     )
-
-
-class NoSigner:
-    """A `Signer` without a key, for an adapter that only looks. Refuses everything."""
-
-    @property
-    def naming(self) -> Naming:
-        return Naming(trader=ZERO_ADDRESS)
-
-    def open_market(self, market_id: MarketId, *, ends_s: int) -> None:
-        """Nothing is signed, so nothing ends."""
-
-    def sign_order(self, terms: OrderTerms, *, settlement: str) -> SignedOrder:  # noqa: ARG002 - see above
-        self._refuse()
-
-    def sign_permit(self, permit: Permit) -> Parts:  # noqa: ARG002
-        self._refuse()
-
-    def sign_approval(self, approval: Approval) -> Parts:  # noqa: ARG002
-        self._refuse()
-
-    def sign_redemption(self, redemption: Redemption) -> Parts:  # noqa: ARG002
-        self._refuse()
-
-    def sign_registration(self) -> str:
-        self._refuse()
-
-    def _refuse(self) -> NoReturn:
-        raise SigningRefusedError("paper trading signs nothing")

@@ -31,7 +31,7 @@ import msgspec
 from turbine_agent.core.agent import Agent, AgentState
 from turbine_agent.core.state import Phase
 from turbine_agent.exchange.turbine.client import ClientConfig, TurbineClient
-from turbine_agent.exchange.turbine.signing import Naming, Signer, TokenMinter
+from turbine_agent.exchange.turbine.signing import Naming, NoSigner, Signer, TokenMinter
 from turbine_agent.journal import Journal, JournalError, OrderNaming, RunHeader
 from turbine_agent.journal import Mode as JournalMode
 from turbine_agent.journal.reader import Report
@@ -68,7 +68,7 @@ from turbine_agent.runtime.live import Ending, LiveRun, Step
 from turbine_agent.runtime.logs import Logger
 from turbine_agent.runtime.mode import Mode
 from turbine_agent.runtime.narrator import Narrator
-from turbine_agent.runtime.paper import NoSigner, PaperVenue, open_desk
+from turbine_agent.runtime.paper import PaperVenue, open_desk
 from turbine_agent.runtime.pnl import PnlKeeper, PnlRecord, render_market
 from turbine_agent.runtime.probe_transport import Address, SocketVenue
 from turbine_agent.runtime.recovery import encode_carry, recover, with_latches

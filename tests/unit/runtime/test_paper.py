@@ -16,6 +16,7 @@ import pytest
 
 from turbine_agent.exchange.turbine.signing import (
     Approval,
+    NoSigner,
     Permit,
     Redemption,
     Signer,
@@ -65,7 +66,6 @@ from turbine_agent.model.units import MICROS, MILLISECOND, SECOND, Money, Nanos,
 from turbine_agent.runtime.live import AwaitedVenue
 from turbine_agent.runtime.paper import (
     FORGET_AFTER,
-    NoSigner,
     PaperDesk,
     PaperError,
     PaperVenue,

@@ -1,8 +1,8 @@
 """The whole picture at one instant, for a loop that reads, decides and acts (`spike_bot.py`).
 
-    async with TurbineClient(config, signer, minter) as client:
-        viewer = Viewer(client)
-        picture = await viewer.read()
+    async with Connection(TurbineClient(config, signer, minter), signer.naming) as exchange:
+        picture = await exchange.read(within_s=5)
+        await exchange.carry_out(CancelAll(market_id=None))
 
 A `Picture` is frozen: nothing that happens after `read` has returned changes it. Books are the latest that
 the client's session vouches for, with the instant at which it did; a stream that was lost or had a gap since
@@ -24,13 +24,23 @@ The list of pending trades names no outcome. Ours are taken for YES: nothing her
 from __future__ import annotations
 
 import asyncio
-from typing import Final
+from types import TracebackType
+from typing import Final, Self
 
 import msgspec
 
 from turbine_agent.exchange.turbine import wire
 from turbine_agent.exchange.turbine.client import TurbineClient
-from turbine_agent.model.commands import ReadBook, Subscribe, Unsubscribe
+from turbine_agent.exchange.turbine.signing import Naming
+from turbine_agent.model.commands import (
+    CancelAll,
+    CancelOrder,
+    Claim,
+    PlaceOrder,
+    ReadBook,
+    Subscribe,
+    Unsubscribe,
+)
 from turbine_agent.model.events import (
     AnyEvent,
     BookSnapshot,
@@ -86,6 +96,11 @@ class ShownOrder(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     is_doubtful: bool
     """Not ours as far as this process knows, or sent a moment ago and not seen since."""
 
+    @property
+    def qty(self) -> Qty:
+        """What it would buy or sell if it filled now: so it is counted like a trade."""
+        return self.leaves_qty
+
 
 def shown(
     order_id: OrderId, terms: OrderTerms, leaves_qty: int, *, is_listed: bool, is_doubtful: bool = False
@@ -113,6 +128,10 @@ class Trade(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     qty: Qty
 
 
+Fill = Trade | ShownOrder | OrderTerms
+"""What has bought or sold so much at a price, or may do so: all three have `side`, `price` and `qty`."""
+
+
 class Holdings(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What we have, and what it has cost, in one market."""
 
@@ -126,6 +145,16 @@ class Holdings(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Matched and not settled, in the exchange's order."""
     winner: Outcome | None = None
 
+    @property
+    def won(self) -> Qty:
+        """Winning tokens, each of which can be claimed for 1 USDC; 0 while there is no winner."""
+        return Qty(0) if self.winner is None else (self.yes, self.no)[self.winner]
+
+    @property
+    def may_pay(self) -> bool:
+        """Whether tokens have won, or may still win."""
+        return bool(self.won if self.winner is not None else self.yes or self.no)
+
 
 class Desk(msgspec.Struct, frozen=True, kw_only=True):
     """All that is ours."""
@@ -136,6 +165,11 @@ class Desk(msgspec.Struct, frozen=True, kw_only=True):
     """Markets with tokens or trades of ours, in the exchange's order."""
     cash: Money
     """Settled USDC."""
+
+    def held_in(self, market_id: MarketId) -> Holdings:
+        """What we have in a market."""
+        nothing = Holdings(market_id=market_id, yes=Qty(0), no=Qty(0), cash=Money(0))
+        return next((held for held in self.holdings if held.market_id == market_id), nothing)
 
 
 NOTHING: Final = Desk(orders=(), holdings=(), cash=Money(0))
@@ -166,15 +200,19 @@ class Picture(msgspec.Struct, frozen=True, kw_only=True):
     """What was heard since the last picture, for the log."""
 
 
-class Viewer:
-    """Makes pictures. Owns the client's events: nobody else may take them."""
+class Connection:
+    """Makes pictures, and carries out what is decided on them. Owns the client's events: nobody else may take
+    them.
+    """
 
-    def __init__(self, client: TurbineClient, *, keeps_all_news: bool = False) -> None:
-        """With `keeps_all_news` every event is news, not only what went wrong."""
+    def __init__(self, client: TurbineClient, naming: Naming) -> None:
         self.client = client
+        self.naming = naming
+        """Names our orders."""
         self.snapshots = 0
         """Books that have come."""
-        self._keeps_all = keeps_all_news
+        self.keeps_all_news = False
+        """Every event is news, not only what went wrong."""
         self._books: dict[MarketId, BookSnapshot] = {}
         self._followed: MarketId | None = None
         self._heard_ts = Nanos(0)
@@ -185,8 +223,17 @@ class Viewer:
         self._winner_asked: dict[MarketId, Nanos] = {}
         self._news: list[str] = []
 
-    async def read(self, *, within_s: float, desk: Desk | None = None) -> Picture:
-        """One picture. `desk` given: what is ours is that, and the exchange is not asked.
+    async def __aenter__(self) -> Self:
+        await self.client.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.client.__aexit__(kind, error, trace)
+
+    async def read(self, *, within_s: float) -> Picture:
+        """One picture.
 
         Raises what went wrong in one of the client's tasks. An exchange that does not answer within
         `within_s` seconds is trouble in the picture.
@@ -194,12 +241,10 @@ class Viewer:
         asked_ts = self.client.now()
         self._take_events()
         self._follow()
-        trouble = ""
+        trouble, desk = "", NOTHING
         try:
             async with asyncio.timeout(within_s):
-                if desk is None:
-                    desk = await self._read_desk()
-                desk = await self._with_winners(desk)
+                desk = await self._with_winners(await self._read_desk())
         except TimeoutError:
             trouble = f"no answers within {within_s:g} s"
         except UnreadableError as error:
@@ -221,7 +266,7 @@ class Viewer:
             bids=() if book is None else book.bids,
             asks=() if book is None else book.asks,
             book_ts=None if book is None else book.ts,
-            desk=NOTHING if trouble or desk is None else desk,
+            desk=NOTHING if trouble else desk,
             news=tuple(news),
         )
 
@@ -229,6 +274,13 @@ class Viewer:
         """Our orders that are, or may be, on a book, oldest first; None without a usable answer."""
         rows = await self.client.open_orders()
         return None if rows is None else self._orders(rows)
+
+    async def carry_out(self, command: PlaceOrder | CancelOrder | CancelAll | Claim) -> None:
+        """Do it, and wait for its end; a claim is only begun. What came of it is in the next picture."""
+        if isinstance(command, Claim):
+            self.client.execute(command)
+        else:
+            await self.client.carry_out(command)
 
     # -- what is ours --------------------------------------------------------------------------------------
 
@@ -376,12 +428,12 @@ class Viewer:
                 news = f"{order_id} {qty} at {price}"
             case _:
                 pass  # Whatever else has happened shows in what is read.
-        if news or self._keeps_all:
+        if news or self.keeps_all_news:
             self._news.append(f"{type(event).__name__} {news}".rstrip())
 
 
 class UnreadableError(Exception):
-    """The exchange did not say what is ours. Ends inside of `Viewer.read`."""
+    """The exchange did not say what is ours. Ends inside of `Connection.read`."""
 
 
 def _holdings(

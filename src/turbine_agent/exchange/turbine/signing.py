@@ -356,6 +356,35 @@ class LocalSigner:
         return signature[:64] + bytes((27 + signature[64],))
 
 
+class NoSigner:
+    """A Signer without a key, for paper trading and for whoever only looks. Refuses everything."""
+
+    @property
+    def naming(self) -> Naming:
+        return Naming(trader=ZERO_ADDRESS)
+
+    def open_market(self, market_id: MarketId, *, ends_s: int) -> None:
+        """Nothing is signed, so nothing ends."""
+
+    def sign_order(self, terms: OrderTerms, *, settlement: str) -> SignedOrder:  # noqa: ARG002 - it refuses unseen
+        self._refuse()
+
+    def sign_permit(self, permit: Permit) -> Parts:  # noqa: ARG002
+        self._refuse()
+
+    def sign_approval(self, approval: Approval) -> Parts:  # noqa: ARG002
+        self._refuse()
+
+    def sign_redemption(self, redemption: Redemption) -> Parts:  # noqa: ARG002
+        self._refuse()
+
+    def sign_registration(self) -> str:
+        self._refuse()
+
+    def _refuse(self) -> NoReturn:
+        raise SigningRefusedError("paper trading signs nothing")
+
+
 def _unless(refusal: str | None) -> None:
     if refusal is not None:
         raise SigningRefusedError(refusal)

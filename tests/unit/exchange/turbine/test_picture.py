@@ -9,7 +9,8 @@ from typing import cast
 from turbine_agent.exchange.turbine import wire
 from turbine_agent.exchange.turbine.client import TurbineClient
 from turbine_agent.exchange.turbine.fills import Tracker
-from turbine_agent.exchange.turbine.picture import READINGS_MAX, Picture, Viewer
+from turbine_agent.exchange.turbine.picture import READINGS_MAX, Connection, Picture
+from turbine_agent.exchange.turbine.signing import Naming
 from turbine_agent.model.commands import AnyCommand
 from turbine_agent.model.events import AnyEvent, FeedConnected, FeedLost, GapDetected
 from turbine_agent.model.ids import MarketId, OrderId
@@ -84,9 +85,9 @@ class Exchange:
         return wire.Resolution(market_id=market_id, winner=self.winner)
 
 
-def read(exchange: Exchange, viewer: Viewer | None = None) -> Picture:
-    viewer = viewer or Viewer(cast("TurbineClient", exchange))
-    return asyncio.run(viewer.read(within_s=5))
+def read(exchange: Exchange, connection: Connection | None = None) -> Picture:
+    connection = connection or Connection(cast("TurbineClient", exchange), Naming(trader=TRADER))
+    return asyncio.run(connection.read(within_s=5))
 
 
 def test_what_is_pending_stands_beside_what_has_settled() -> None:
@@ -126,25 +127,25 @@ def test_tokens_of_unknown_cost_and_answers_that_do_not_come_are_trouble() -> No
 
 def test_a_lost_stream_and_a_gap_are_trouble_once_and_a_stream_that_is_down_always() -> None:
     exchange = Exchange([[]])
-    viewer = Viewer(cast("TurbineClient", exchange))
-    assert read(exchange, viewer).trouble == ""
+    connection = Connection(cast("TurbineClient", exchange), Naming(trader=TRADER))
+    assert read(exchange, connection).trouble == ""
     exchange.events = [GapDetected(ts=NOW, market_id=None, detail="a gap")]
-    assert read(exchange, viewer).trouble == "a gap"
-    assert read(exchange, viewer).trouble == ""
+    assert read(exchange, connection).trouble == "a gap"
+    assert read(exchange, connection).trouble == ""
     exchange.events = [FeedLost(ts=NOW, detail="cut")]
-    assert read(exchange, viewer).trouble == "cut"
-    assert read(exchange, viewer).trouble == "the stream is not connected"
+    assert read(exchange, connection).trouble == "cut"
+    assert read(exchange, connection).trouble == "the stream is not connected"
     exchange.events = [FeedConnected(ts=NOW)]
-    assert read(exchange, viewer).trouble == ""
+    assert read(exchange, connection).trouble == ""
 
 
 def test_the_winner_of_a_market_that_is_over_is_asked_for_and_remembered() -> None:
     exchange = Exchange([[]], position(5, -2))
-    viewer = Viewer(cast("TurbineClient", exchange))
+    connection = Connection(cast("TurbineClient", exchange), Naming(trader=TRADER))
     exchange.winner = Outcome.NO
-    assert read(exchange, viewer).desk.holdings[0].winner is Outcome.NO
+    assert read(exchange, connection).desk.holdings[0].winner is Outcome.NO
     exchange.winner = None
-    assert read(exchange, viewer).desk.holdings[0].winner is Outcome.NO
+    assert read(exchange, connection).desk.holdings[0].winner is Outcome.NO
 
 
 def test_an_order_that_may_have_arrived_stays_until_it_is_known_or_expired() -> None:
