@@ -100,6 +100,7 @@ def unfinished(text: str) -> Iterator[tuple[int, str]]:
 # -- code --------------------------------------------------------------------------------------------------
 
 HARMLESS_MODULES = {
+    "array",
     "__future__",
     "bisect",
     "collections",

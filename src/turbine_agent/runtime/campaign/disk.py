@@ -85,9 +85,11 @@ class Fate(Enum):
 class SimulatedDisk(apsw.VFS):
     """Remembers, and fails on demand. Unregistered when it is no longer used."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, waits: bool = True) -> None:
+        """Unless it `waits` a sync does not reach the real disk: who crashes is simulated, too."""
         super().__init__(name, base="")
         self.name = name
+        self.waits = waits
         self.log: list[Op] = []
         self._error: type[apsw.Error] | None = None
         self._breaks_on: tuple[type[Op], ...] = ()
@@ -173,7 +175,8 @@ class SimulatedFile(apsw.VFSFile):
 
     def xSync(self, flags: int) -> None:  # noqa: N802
         self._disk.note(Sync(file=self._file))
-        super().xSync(flags)
+        if self._disk.waits:
+            super().xSync(flags)
 
 
 class HastyDisk(apsw.VFS):

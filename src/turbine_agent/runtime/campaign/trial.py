@@ -115,6 +115,13 @@ LEGITIMATE: Final = NOT_QUOTABLE | {
 }
 """Reasons for an empty side that the doctrine or a limit gives, and no trouble."""
 
+EXPECTED_LATCHES: Final = {
+    Halt.OPERATOR: frozenset({"operator-halt"}),
+    Halt.FOREIGN_ORDER: frozenset({"foreign-order"}),
+    Halt.SETTLEMENTS_FAILED: frozenset({"settlement-failure", "allowance-gone"}),
+}
+"""Halts that only a person ends, and the troubles that lead to them; without those each is false (L3)."""
+
 
 class Wrong(msgspec.Struct, frozen=True, kw_only=True):
     """Something that must not happen."""
@@ -449,7 +456,7 @@ class _Trial:
     async def _live(self) -> None:
         loop = asyncio.get_running_loop()
         self._lives += 1
-        disk = SimulatedDisk(f"campaign-{id(self)}-{self._lives}")
+        disk = SimulatedDisk(f"campaign-{id(self)}-{self._lives}", waits=False)
         if self._disk_error is not None:
             disk.break_down(self._disk_error, on=(Write, Sync), after=0)
         line = self._network.line()
@@ -772,9 +779,8 @@ class _Trial:
         if self._is_ending:
             return
         latching = [halt for halt in agent.halts if halt in LATCHING]
-        expected = {Halt.OPERATOR: "operator-halt", Halt.FOREIGN_ORDER: "foreign-order"}
         for halt in latching:
-            if expected.get(halt) not in self._allowed:
+            if not EXPECTED_LATCHES.get(halt, frozenset()) & self._allowed:
                 self._note("L3", f"latched by {halt.value}: {agent.halts[halt].detail}")
         self._resumed += 1
         self._say(f"{self._at():9.1f} resumed: {self._picture()}")
