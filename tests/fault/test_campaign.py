@@ -13,6 +13,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from tests.fault import planted_campaign
 
 from turbine_agent.exchange.turbine.fills import OwnOrder, Tracker
 from turbine_agent.model.units import SECOND, Nanos
@@ -159,3 +160,9 @@ def test_a_plan_that_is_none_is_refused(tmp_path: Path) -> None:
     path.write_text("{}")
     with pytest.raises(CampaignError, match="campaign shrink"):
         read_plan(path)
+
+
+def test_the_page_of_planted_bugs_is_made_of_what_was_kept() -> None:
+    assert planted_campaign.PAGE.read_text(encoding="utf-8") == planted_campaign.page()
+    names = {bug.name for bug in planted_campaign.suspects()}
+    assert set(planted_campaign.known()) <= names, "a bug that is not there any more"
