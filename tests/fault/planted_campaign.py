@@ -1,11 +1,11 @@
 """Which planted bugs does the campaign find by itself, and after how many simulated hours?
 
-    python -m tests.fault.planted_campaign                  all of them that can show in it, up to two hours each
+    python -m tests.fault.planted_campaign                  all that can show in it, up to two hours each
     python -m tests.fault.planted_campaign stale-clock …    some, by name
 
-The suite has a test for each bug (`tests/planted_bugs.py`); the campaign knows none of them. It plays one seed
-after the other over the changed sources until a rule is broken or the hours are used up. What came of it is
-kept in docs/planted-by-campaign.json, and docs/planted_bugs.md is made of both.
+The suite has a test for each bug (`tests/planted_bugs.py`); the campaign knows none of them. It plays one
+seed after the other over the changed sources until a rule is broken or the hours are used up. What came of it
+is kept in docs/planted-by-campaign.json, and docs/planted_bugs.md is made of both.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ PLACES: Final = (
     "runtime/live.py",
     "runtime/recovery.py",
 )
-"""Where a mistake can show in a campaign. It runs neither the command line nor the probe nor paper trading."""
+"""Where a mistake can show: a campaign runs neither the command line nor the probe nor paper trading."""
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,10 +108,11 @@ def page() -> str:
     lines = [
         "# Planted bugs",
         "",
-        f"{len(BUGS)} realistic mistakes of a line each, in `tests/planted_bugs.py`. `make planted` plants one after",
-        "the other and runs the test that has to fail. The last two columns say what the campaign, which knows none",
-        f"of them, made of those it was tried with: it found {found} of {len(results)} within {HOURS:g} simulated hours of a few",
-        "seeds. A mistake that costs quality rather than safety, or that a second check makes up for, breaks no rule.",
+        f"{len(BUGS)} realistic mistakes of a line each, in `tests/planted_bugs.py`. `make planted` plants one",
+        "after the other and runs the test that has to fail. The last two columns say what the campaign, which",
+        f"knows none of them, made of those it was tried with: it found {found} of {len(results)} within",
+        f"{HOURS:g} simulated hours of a few seeds. A mistake that costs quality rather than safety, or that a",
+        "second check makes up for, breaks no rule.",
         "",
         "This page is made by `python -m tests.fault.planted_campaign --page`; a test compares it.",
         "",
