@@ -13,15 +13,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 
+import apsw
 import msgspec
 
 from turbine_agent.core.agent import Agent, AgentState
 from turbine_agent.exchange.turbine.client import ClientConfig, TurbineClient
 from turbine_agent.exchange.turbine.signing import Signer, TokenMinter
-from turbine_agent.journal import Journal, RunHeader
+from turbine_agent.journal import Journal, JournalError, RunHeader
 from turbine_agent.journal.records import Mode, NamingScheme, OrderNaming
 from turbine_agent.model.carry import Latch
 from turbine_agent.model.commands import AnyCommand, PlaceOrder
@@ -97,6 +99,8 @@ class Process:
         params, naming = account.params, account.signer.naming
         self.line = line
         self.disk = disk
+        self.chain = b""
+        """The hash of all that its journal promised, once it was released."""
         self.agent = Agent(params, identify=naming.identify)
         self.journal = Journal.open(path, wallet=naming.trader, chain_id=account.chain_id, vfs=disk.name)
         self._clock = clock
@@ -184,6 +188,8 @@ class Process:
 
     def release(self) -> None:
         """Let go of what the machine holds for it. The disk is taken as it was before."""
+        with suppress(JournalError, apsw.Error):  # A disk that fails.
+            self.chain = self.journal.reader.tip().chain
         self.journal.close()
 
     def _keep_latches(self, event: AnyEvent) -> None:

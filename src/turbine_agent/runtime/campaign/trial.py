@@ -276,7 +276,8 @@ class _Trial:
         self._recovered: dict[str, int] = {}
         self._halts: dict[str, int] = {}
         self._digest = CommandDigest()
-        self._events_hash = blake2b(digest_size=16)
+        self._hash = blake2b(digest_size=16)
+        """Of what each process's journal promised, and of all commands."""
         self._process: Process | None = None
         self._death: asyncio.Future[_Death] | None = None
         self._disk: SimulatedDisk | None = None
@@ -293,8 +294,8 @@ class _Trial:
         self._clock_offset = 0
         self._allowed: set[str] = set()
         """Troubles of the episode, until all is well again."""
-        self._doubted_ts = Nanos(0)
-        """When a trouble last struck that makes money look wrong for a while."""
+        self._moves = 0
+        """How often the journal had to move to another disk."""
         self._is_over = False
         self._is_ending = False
 
@@ -326,7 +327,7 @@ class _Trial:
         struck |= {name: count for name, count in self._network.struck.items() if count}
         for name, count in self._struck.items():
             struck[name] = struck.get(name, 0) + count
-        self._events_hash.update(self._digest.hex().encode())
+        self._hash.update(self._digest.hex().encode())
         return Findings(
             seed=self._plan.seed,
             wrong=tuple(self._wrong),
@@ -344,7 +345,7 @@ class _Trial:
             half_s_quoted=self._quoted / SECOND,
             half_s_quotable=self._quotable / SECOND,
             slowest_s=self._slowest / SECOND,
-            digest=self._events_hash.hexdigest(),
+            digest=self._hash.hexdigest(),
         )
 
     def _is_beyond_hope(self) -> bool:
@@ -439,8 +440,6 @@ class _Trial:
 
     # -- the process ---------------------------------------------------------------------------------------
 
-    _moves = 0
-
     async def _supervise(self) -> None:
         """Start a process, see it end, start another one."""
         (self._folder / "life-0").mkdir()
@@ -496,6 +495,7 @@ class _Trial:
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         if self._death.done():
             await process.kill()
+            self._hash.update(process.chain)
             self._count_life(process)
             await self._after_kill(disk)
             return
@@ -503,6 +503,7 @@ class _Trial:
         self._count_life(process)
         if raised is None:
             process.release()
+            self._hash.update(process.chain)
             return
         cause: BaseException = raised.exceptions[0] if isinstance(raised, BaseExceptionGroup) else raised
         is_meant = isinstance(cause, _InjectedError) or (
