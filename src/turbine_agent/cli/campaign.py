@@ -196,11 +196,13 @@ def _show(tally: Tally) -> None:
     typer.echo(
         f"{tally.events:,} events, {tally.requests:,} requests, {tally.placed:,} orders,"
         f" {tally.fills:,} fills, {tally.lives:,} processes; quoting {tally.quoted_ratio:.3f} of quotable"
-        f" time; a person was needed {tally.resumed} times; the slowest recovery took {tally.slowest_s:.0f} s"
+        f" time; a person was needed {tally.resumed} times"
     )
     width = max((len(name) for name in tally.struck), default=0)
     for name, count in sorted(tally.struck.items()):
-        typer.echo(f"  {name:{width}}  struck {count:>8,}  recovered {tally.recovered.get(name, 0):>6,}")
+        alone = f"  alone in {tally.slowest_s[name]:.1f} s" if name in tally.slowest_s else ""
+        recovered = tally.recovered.get(name, 0)
+        typer.echo(f"  {name:{width}}  struck {count:>8,}  recovered {recovered:>6,}{alone}")
     typer.echo(f"halts: {', '.join(f'{name} {count:,}' for name, count in sorted(tally.halts.items()))}")
     typer.echo(f"digest {tally.digest}")
     for failed in tally.failed:

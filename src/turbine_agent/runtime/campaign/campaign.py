@@ -79,8 +79,8 @@ class Tally(msgspec.Struct, kw_only=True):
     resumed: int = 0
     quoted_ratio: float = 0.0
     """Time quoted in quotable time, all trials together."""
-    slowest_s: float = 0.0
-    """Longest recovery."""
+    slowest_s: dict[str, float] = {}
+    """Longest recovery from each trouble that came alone."""
     struck: dict[str, int] = {}
     recovered: dict[str, int] = {}
     halts: dict[str, int] = {}
@@ -120,6 +120,7 @@ def run(
         version=version("turbine-agent"),
         commit=commit,
         python=platform.python_version(),
+        slowest_s={},
         struck={},
         recovered={},
         halts={},
@@ -134,7 +135,8 @@ def run(
             setattr(tally, name, getattr(tally, name) + getattr(findings, name))
         quoted, quotable = quoted + findings.half_s_quoted, quotable + findings.half_s_quotable
         tally.quoted_ratio = quoted / quotable if quotable else 0.0
-        tally.slowest_s = max(tally.slowest_s, findings.slowest_s)
+        for name, span in findings.slowest_s.items():
+            tally.slowest_s[name] = max(tally.slowest_s.get(name, 0.0), span)
         for into, more in (
             (tally.struck, findings.struck),
             (tally.recovered, findings.recovered),
@@ -206,6 +208,7 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
     failed_seeds: tuple[int, ...]
     struck: dict[str, int]
     recovered: dict[str, int]
+    slowest_s: dict[str, float]
     digest: str
 
 
@@ -226,6 +229,7 @@ def write_down(path: Path, tally: Tally) -> None:
         failed_seeds=tuple(failed.seed for failed in tally.failed),
         struck=dict(sorted(tally.struck.items())),
         recovered=dict(sorted(tally.recovered.items())),
+        slowest_s=dict(sorted(tally.slowest_s.items())),
         digest=tally.digest,
     )
     with path.open("ab") as file:

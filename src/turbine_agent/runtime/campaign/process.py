@@ -188,9 +188,10 @@ class Process:
 
     def release(self) -> None:
         """Let go of what the machine holds for it. The disk is taken as it was before."""
-        with suppress(JournalError, apsw.Error):  # A disk that fails.
+        with suppress(JournalError, apsw.Error):  # A disk that fails: what was flushed is there all the same.
             self.chain = self.journal.reader.tip().chain
-        self.journal.close()
+        with suppress(JournalError, apsw.Error):
+            self.journal.close()
 
     def _keep_latches(self, event: AnyEvent) -> None:
         """As `run.LatchKeeper`, with a file that nobody can lose."""

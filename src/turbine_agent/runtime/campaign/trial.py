@@ -160,8 +160,8 @@ class Findings(msgspec.Struct, frozen=True, kw_only=True):
     half_s_quoted: float
     half_s_quotable: float
     """Seconds of both sides together, of every market that was traded."""
-    slowest_s: float
-    """Longest time from an episode's end until all was well."""
+    slowest_s: dict[str, float]
+    """Longest time from an episode's end until all was well, by its trouble if it had one only."""
     digest: str
 
 
@@ -284,7 +284,7 @@ class _Trial:
         self._line: Line | None = None
         self._events = self._requests = self._placed = self._lives = self._resumed = 0
         self._quoted = self._quotable = 0
-        self._slowest = 0
+        self._slowest: dict[str, float] = {}
         # What the present episode has in store for the process.
         self._label: str | None = None
         self._label_loses_power = False
@@ -344,7 +344,7 @@ class _Trial:
             resumed=self._resumed,
             half_s_quoted=self._quoted / SECOND,
             half_s_quotable=self._quotable / SECOND,
-            slowest_s=self._slowest / SECOND,
+            slowest_s=self._slowest,
             digest=self._hash.hexdigest(),
         )
 
@@ -375,7 +375,9 @@ class _Trial:
             limit = max(limit, 125.0)
         is_well = await self._until(self._is_well, limit)
         took = self._scheduler.now - healed
-        self._slowest = max(self._slowest, took)
+        if len(episode.strikes) == 1:
+            name = episode.strikes[0].name
+            self._slowest[name] = max(self._slowest.get(name, 0.0), round(took / SECOND, 1))
         self._say(f"{self._at():9.1f} {'well' if is_well else 'NOT WELL'} after {took / SECOND:.1f} s")
         if not is_well:
             names = ", ".join(strike.name for strike in episode.strikes)
@@ -513,20 +515,11 @@ class _Trial:
             self._note("crash", f"{type(cause).__name__}: {cause} at {_where(cause)}")
         line.cut()
         self._process = None
-        if not isinstance(cause, JournalError):
-            process.release()
-        else:
-            self._abandon(process)
+        process.release()
         await cancel_everything(
             _Outside(self._network.line(), self._scheduler), self._address, self._minter, EMERGENCY_S
         )
         await asyncio.sleep(self._away_s)
-
-    def _abandon(self, process: Process) -> None:
-        try:
-            process.release()
-        except (JournalError, apsw.Error):
-            self._say("the broken journal is let go of")
 
     async def _after_kill(self, disk: SimulatedDisk) -> None:
         """Put on a new disk what the old one holds, and let the guardian see that nobody is there."""
