@@ -91,6 +91,8 @@ PATIENCE: Final[dict[str, float]] = {
     # Settlements that are late are doubted before they are believed.
     "settlement-stuck": EXPIRY_S,
     "lagging-accounts": EXPIRY_S,
+    # What is refused again and again is tried ever less often.
+    "funds-refused": 45.0,
     # The next market is shown, or the one after it.
     "market-late": 240.0,
     "market-missing": 1_000.0,
