@@ -1882,6 +1882,27 @@ BUGS = (
         "notional(order.price, order.qty) + short",
         "notional(order.price, order.qty)",
         "tests/unit/exchange/turbine/test_dry_run.py",
+    # -- ends without a count ----------------------------------------------------------------------------
+    Bug(
+        "uncounted-orders-fade-with-time",
+        "core/state.py",
+        "if o.changed_ts > told_ts or not o.is_counted",
+        "if o.changed_ts > told_ts",
+        "tests/e2e/test_turbine_client_restart.py::test_fills_that_could_not_be_asked_for_before_the_process_was_killed_are_booked_by_the_next",
+    ),
+    Bug(
+        "presumed-ends-not-carried",
+        "core/state.py",
+        "is_fading=order.order_id in state.fading or order.is_presumed",
+        "is_fading=order.order_id in state.fading",
+        "tests/unit/exchange/turbine/test_fills.py",
+    ),
+    Bug(
+        "an-end-counted-before-its-fills-are-told",
+        "exchange/turbine/fills.py",
+        "        is_counted = order.booked_qty >= order.cum_qty\n",
+        "        is_counted = True\n",
+        "tests/unit/exchange/turbine/test_fills.py",
     ),
 )
 

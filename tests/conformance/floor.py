@@ -371,19 +371,20 @@ class Floor:
     def fate(self, order_id: OrderId) -> Counter[type[Event]]:
         """What was said of an order, settlements left out. In which order it came is not promised.
 
-        An end that was told again to whoever had to hear CancelUnknown counts once.
+        An end that was told again to whoever had to hear CancelUnknown counts once, and so does one that was
+        told again because it was not counted at first.
         """
         said: Counter[type[Event]] = Counter()
-        is_doubted = False
+        is_doubted = is_owed = False
         for event in self.events:
             if getattr(event, "order_id", None) != order_id:
                 continue
             if isinstance(event, CancelUnknown):
                 is_doubted = True
             elif isinstance(event, (OrderCancelled, OrderExpired)):
-                is_repeated = self.manners.speaks_unasked and is_doubted and said[type(event)] > 0
-                said[type(event)] += not is_repeated
-                is_doubted = False
+                is_again = (is_doubted and self.manners.speaks_unasked) or (is_owed and event.is_counted)
+                said[type(event)] += not (is_again and said[type(event)] > 0)
+                is_doubted, is_owed = False, not event.is_counted
             elif isinstance(event, (OrderAccepted, OrderRejected, OrderFilled)):
                 said[type(event)] += 1
         return said

@@ -195,12 +195,19 @@ def an_order_ends_once(floor: Floor) -> Iterator[str]:
 
 
 def a_late_fill_comes_while_the_core_reckons_with_it(floor: Floor) -> Iterator[str]:
-    for order_id in floor.terms:
-        ends = (OrderCancelled, OrderExpired)
-        over = [e.ts for e in floor.events if isinstance(e, ends) and e.order_id == order_id]
+    """For a while after an order's end, or until the end is told once more, which then has to come."""
+    for order_id, terms in floor.terms.items():
+        kinds = (OrderCancelled, OrderExpired)
+        ends = [e for e in floor.events if isinstance(e, kinds) and e.order_id == order_id]
+        over = [end.ts for end in ends if end.is_counted]
         for fill in floor.fills(order_id):
             if over and fill.ts > over[0] + LATE_FILL_MAX:
                 yield f"{fill} comes {(fill.ts - over[0]) / SECOND} s after its order's end"
+        for end in ends:
+            due = end.ts + floor.manners.answer_s * SECOND
+            is_owed = not end.is_counted and floor.filled(order_id) < terms.qty
+            if is_owed and due <= floor.now and not any(end.ts <= ts <= due for ts in over):
+                yield f"{end} is not counted until {due}"
 
 
 def the_list_of_open_orders_is_true(floor: Floor) -> Iterator[str]:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import pytest
 from tests.e2e.test_agent_on_the_wire import LIMIT_S, PARAMS, QUOTES_AGAIN_S, STILL
+from tests.e2e.test_more_faults_on_the_wire import fill_a_quote
 from tests.e2e.wire_rig import Crowd, Wire, play, wired
 
 from turbine_agent.core.agent import AgentState
 from turbine_agent.model.events import Claimed, MarketClosed, MarketResolved, OrderFilled, SettlementUpdated
+from turbine_agent.model.markets import Side
 from turbine_agent.model.units import SECOND, Nanos
 from turbine_agent.simulation.exchange import SimulationParams
 from turbine_agent.simulation.server.switches import Switches
@@ -88,6 +90,31 @@ def test_markets_of_an_earlier_process_are_closed_resolved_and_claimed(away_s: f
             await w.until(lambda: not w.agent.store.markets, 400)
             assert w.differences() == []
             assert w.agent.store.ledger.pnl == w.server.exchange.cash(w.address) - SHORT.cash
+            assert_booked_once(w)
+            assert w.wrong == []
+
+    play(script, limit_s=LIMIT_S)
+
+
+def test_fills_that_could_not_be_asked_for_before_the_process_was_killed_are_booked_by_the_next() -> None:
+    async def script() -> None:
+        async with wired(PARAMS, STILL, seed=1, is_filtered=False) as w:
+            Crowd(w.server, trades=False)
+            await w.until(w.is_quoting, QUOTES_AGAIN_S)
+            await w.pass_time(5)
+            w.fault("http-503@read=1")  # Orders can be cancelled, and nothing can be asked.
+            fill_a_quote(w, Side.BUY, part=2)
+            await w.until(lambda: not w.working(), 30)
+            await w.pass_time(3 * PARAMS.loop.late_fill_ns / SECOND)
+            assert not w.heard(OrderFilled)
+            state = next(iter(w.agent.store.markets.values()))
+            assert any(order.terms.side is Side.BUY for order in state.counted_orders())
+            carry = await w.kill()
+            w.fault("none")
+            await w.take_over(carry)
+            await w.until(lambda: bool(w.heard(OrderFilled)), 10)
+            await w.until(w.is_quoting, QUOTES_AGAIN_S)
+            await w.until(lambda: not w.differences(), 30)
             assert_booked_once(w)
             assert w.wrong == []
 

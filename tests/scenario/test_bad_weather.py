@@ -127,6 +127,29 @@ def test_a_cancelled_order_keeps_its_place_while_the_stream_cannot_tell_of_its_f
         assert state.counted_orders() == []
 
 
+def test_a_cancelled_order_keeps_its_place_until_its_last_fills_were_asked_for() -> None:
+    with Talk() as talk:
+        bid, ask = talk.quote()
+        state = talk.agent.store.markets[MARKET.market_id]
+        talk.hear(OperatorRequested(ts=talk.ts, action=OperatorAction.HALT, reason="lunch"))
+        talk.expect("alert critical: operator", "cancel all")
+        for is_counted in (False, True):
+            for order_id in (bid, ask):
+                talk.hear(
+                    OrderCancelled(
+                        ts=talk.ts, order_id=order_id, reason=CancelReason.REQUESTED, is_counted=is_counted
+                    )
+                )
+            for _ in range(10):
+                talk.tick(1)
+                talk.ignore()
+                talk.listed()
+                assert len(state.counted_orders()) == (0 if is_counted else 2)
+            if not is_counted:
+                talk.fill(bid, "4")
+                assert state.account.net == 4_000_000
+
+
 def test_the_first_word_of_a_stream_that_hung_is_not_its_last() -> None:
     with Talk() as talk:
         bid, ask = talk.quote()

@@ -173,6 +173,8 @@ class Order:
         "cum_qty",
         "fill_count",
         "has_returned",
+        "is_counted",
+        "is_presumed",
         "order_id",
         "sent_ts",
         "state",
@@ -191,6 +193,12 @@ class Order:
         self.cancel_asked_ts: Nanos | None = None
         self.has_returned = False
         """It was reported gone, and was on the book all the same."""
+        self.is_counted = True
+        """False: its end was told, and fills made before it may still come. The end is told again after the
+        last of them.
+        """
+        self.is_presumed = False
+        """Nobody has told its end: it was inferred from its expiry, or is an earlier process's belief."""
         self.absent_reads = 0
         """Lists of open orders in a row, asked for after it became unknown, that do not have it."""
 
@@ -243,4 +251,5 @@ def restored_order(carried: CarriedOrder, ts: Nanos) -> Order:
         order.state = OrderState.FILLED
     else:
         order.state = OrderState.REJECTED if carried.was_rejected else OrderState.CANCELLED
+        order.is_presumed = carried.is_fading
     return order

@@ -246,8 +246,8 @@ class StateStore:
                 self._on_rejected(order_id, is_refusal=is_refusal)
             case OrderCancelled():
                 self._on_cancelled(event)
-            case OrderExpired(order_id=order_id):
-                self._report(order_id, Report.EXPIRED)
+            case OrderExpired():
+                self._on_expired(event)
             case OrderFilled():
                 self._on_fill(event)
             case SubmitUnknown(order_id=order_id) | CancelUnknown(order_id=order_id):
@@ -355,7 +355,7 @@ class StateStore:
                     terms=order.terms,
                     sent_ts=order.sent_ts,
                     may_work=order.is_living,
-                    is_fading=order.order_id in state.fading,
+                    is_fading=order.order_id in state.fading or order.is_presumed,
                     was_rejected=order.state is OrderState.REJECTED,
                     fills=tuple(fills.get(order.order_id, ())),
                     early=state.account.early_of(order.order_id),
@@ -509,6 +509,7 @@ class StateStore:
         order = self._report(order_id, Report.REJECTED)
         if order is not None:
             self.rejected_count += 1
+            order.is_counted, order.is_presumed = True, False
             direction = yes_direction(order.terms.outcome, order.terms.side)
             state = self.markets[order.terms.market_id]
             state.reject_ts[direction] = self.now
@@ -518,6 +519,8 @@ class StateStore:
         order = self.orders.get(event.order_id)
         was_living = order is not None and order.is_living
         self._report(event.order_id, Report.CANCELLED)
+        if order is not None:
+            _note_end(order, was_living, event.is_counted)
         if order is None or not was_living or order.cancel_asked_ts is not None:
             return
         state = self.markets[order.terms.market_id]
@@ -529,6 +532,13 @@ class StateStore:
         if len(self._unasked) >= UNASKED_MAX:
             self._find(Halt.FOREIGN_ORDER, f"{len(self._unasked)} orders were cancelled, and not by us")
             self._unasked = []
+
+    def _on_expired(self, event: OrderExpired) -> None:
+        order = self.orders.get(event.order_id)
+        was_living = order is not None and order.is_living
+        self._report(event.order_id, Report.EXPIRED)
+        if order is not None:
+            _note_end(order, was_living, event.is_counted)
 
     def _on_fill(self, event: OrderFilled) -> None:
         order = self.orders.get(event.order_id)
@@ -606,6 +616,7 @@ class StateStore:
         for order in self.living_orders():
             if self.now >= order.terms.expires_ts + EXPIRY_MARGIN:
                 order.report(Report.EXPIRED, self.now)
+                order.is_presumed = True
                 self._keep(order)
             elif order.state is OrderState.SENT and self.now >= order.sent_ts + loop.ack_timeout_ns:
                 order.report(Report.LOST, self.now)
@@ -617,14 +628,17 @@ class StateStore:
         """Let go of orders that left the book so long ago that a fill made before would have been told.
 
         Only a stream that delivers can tell, so the time in which it was down or hung does not count, and
-        what was missed has as long again after a new connection.
+        what was missed has as long again after a new connection. Where fills have to be asked for, no time is
+        long enough: the exchange tells when it has.
         """
         told_ts = self.stream_ts - self.params.loop.late_fill_ns
         if self.reconnected_ts is not None and self.reconnected_ts > told_ts:
             return
         for state in self.markets.values():
             if state.fading:
-                state.fading = {i: o for i, o in state.fading.items() if o.changed_ts > told_ts}
+                state.fading = {
+                    i: o for i, o in state.fading.items() if o.changed_ts > told_ts or not o.is_counted
+                }
 
     # -- accounts ------------------------------------------------------------------------------------------
 
@@ -898,6 +912,15 @@ class StateStore:
 def available_cash(ledger: Ledger) -> Money:
     """Cash that is surely ours to spend: the smaller of matched and settled."""
     return min(ledger.matched_cash, ledger.settled_cash)
+
+
+def _note_end(order: Order, was_living: bool, is_counted: bool) -> None:
+    """The exchange has told that an order is gone. That its fills are still to be asked for is news only with
+    the first such word: what was counted stays counted.
+    """
+    order.is_presumed = False
+    if is_counted or was_living:
+        order.is_counted = is_counted
 
 
 def _is_line_of(line: OpenOrder, terms: OrderTerms) -> bool:

@@ -20,6 +20,7 @@ sockets included; what becomes of a lost connection is checked end to end):
 * What becomes of an order (fills, its expiry, its removal) is told without a question, or soon after the next
   ReadOpenOrders where the exchange tells it only to those who ask. An end is told once, and once more to
   whoever had to hear CancelUnknown after it. A fill is told at most `late_fill_s` after its order's end.
+  Where that cannot be promised the end is told with `is_counted` False, and again after the last fill.
 * A reason for a cancellation is the true one, or UNKNOWN.
 * Every ReadOpenOrders, every ReadPositions and every ReadBook of a market that was announced is answered, or
   the connection is reported lost. A question whose answer was lost is asked again by the core. There may be

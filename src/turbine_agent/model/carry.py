@@ -51,7 +51,9 @@ class CarriedOrder(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     may_work: bool
     """It was on its way, working or of unknown fate. All others had left the book."""
     is_fading: bool
-    """It left the book a moment ago and may have been filled before it did."""
+    """It left the book and may have been filled before it did: a moment ago, or its last fills were not
+    known.
+    """
     was_rejected: bool
     fills: tuple[CarriedFill, ...]
     early: tuple[tuple[FillId, SettlementStatus, Moved | None], ...]

@@ -103,12 +103,18 @@ class OrderCancelled(Event, frozen=True, kw_only=True, gc=False):
 
     order_id: OrderId
     reason: CancelReason
+    is_counted: bool = True
+    """False: what was filled of it before is still to be asked for, however long that takes. Once it is known
+    and told, the end is told again with True.
+    """
 
 
 class OrderExpired(Event, frozen=True, kw_only=True, gc=False):
     """The exchange dropped the order at its expiry."""
 
     order_id: OrderId
+    is_counted: bool = True
+    """As in OrderCancelled."""
 
 
 class Liquidity(StrEnum):

@@ -28,6 +28,10 @@ the fee, and its settlement takes back what was not due.
 The same execution may be in several lists and come again in each reading: it is recognised by transaction and
 place in the batch, else by transaction and what was traded. A fill's id is made of the same, so it is stable.
 
+*Ends.* That an order is gone says nothing of what was filled before, and neither does the answer to a cancel.
+Its end is told at once all the same, but as one that is not counted; when its row was read and every fill in
+it was told, it is told again. Until then the core reckons with more fills, however long that takes.
+
 *Orders of unknown fate.* An order whose answer was lost is asked for by its hash, and looked for in each list
 of open orders; being found settles it. Not being found proves nothing as long as the request may still be on
 its way. But the exchange takes no order that has less than a minute to live, so from the moment at which only
@@ -125,6 +129,7 @@ class OwnOrder:
         "missed_ts",
         "order_id",
         "over_ts",
+        "owed",
         "removed_ts",
         "sent_ts",
         "short_ts",
@@ -152,6 +157,8 @@ class OwnOrder:
         """At our own request, which has been told: that is its end, however late it is asked about again."""
         self.removed_ts: Nanos | None = None
         """When a cancel was confirmed; the order's last count of fills is still to be read."""
+        self.owed: OrderCancelled | OrderExpired | None = None
+        """Its end, which was told before its last fills were, and is to be told again after them."""
         self.missed_ts: Nanos | None = None
         """When a list without it was asked for after it could still have arrived."""
         self.is_missing = False
@@ -401,6 +408,7 @@ class Tracker:
         if order is not None:
             order.removed_ts = order.over_ts = ts
             order.was_cancelled = True
+            order.owed = OrderCancelled(ts=ts, order_id=order_id, reason=CancelReason.REQUESTED)
             order.doubt_until = Nanos(ts + DOUBT)
 
     def doubted(self, order_id: OrderId, ts: Nanos) -> None:
@@ -488,6 +496,7 @@ class Tracker:
                 if order.removed_ts is not None and asked_ts > order.removed_ts:
                     order.removed_ts = None  # The cancel was confirmed and did not happen.
                     order.was_cancelled = False
+                    order.owed = None
                     order.doubt_until = None
             lines.append(
                 OpenOrder(
@@ -524,17 +533,24 @@ class Tracker:
             events.append(OrderAccepted(ts=ts, order_id=order.order_id))
         order.is_acked = True
         order.is_missing = False
+        if order.removed_ts is None:
+            order.owed = None  # If it is over that is told below.
         events += self.explain(ts)
         if order.removed_ts is not None:
             return events
         is_expired = ts >= order.terms.expires_ts and not order.was_cancelled
+        is_counted = order.booked_qty >= order.cum_qty
+        end: OrderCancelled | OrderExpired | None = None
         if row.status is wire.OrderStatus.EXPIRED or (
             row.status is wire.OrderStatus.CANCELLED and is_expired
         ):
-            events.append(OrderExpired(ts=ts, order_id=order.order_id))
+            end = OrderExpired(ts=ts, order_id=order.order_id, is_counted=is_counted)
         elif row.status is wire.OrderStatus.CANCELLED:
             reason = CancelReason.REQUESTED if order.was_cancelled else CancelReason.UNKNOWN
-            events.append(OrderCancelled(ts=ts, order_id=order.order_id, reason=reason))
+            end = OrderCancelled(ts=ts, order_id=order.order_id, reason=reason, is_counted=is_counted)
+        if end is not None:
+            events.append(end)
+            order.owed = None if is_counted else end
         return events
 
     def on_no_order(self, exchange_hash: OrderId, asked_ts: Nanos, ts: Nanos) -> list[AnyEvent]:
@@ -664,6 +680,9 @@ class Tracker:
             self._estimate(order, ts, events)
             if (order.is_over and order.booked_qty >= order.cum_qty) or self._is_outlived(order, ts):
                 self._forget(order)
+                if order.owed is not None and order.booked_qty < order.terms.qty:
+                    events.append(msgspec.structs.replace(order.owed, ts=ts, is_counted=True))
+                order.owed = None
         for execution in self._loose():
             self._explain_fill(execution, ts, events)
             if not execution.shares:
@@ -688,6 +707,7 @@ class Tracker:
         elif carried.is_fading:
             order.removed_ts = ts
             order.doubt_until = Nanos(ts + DOUBT)
+            order.owed = OrderCancelled(ts=ts, order_id=order.order_id, reason=CancelReason.UNKNOWN)
         else:
             order.is_over = True
             self._forget(order)

@@ -171,14 +171,14 @@ def after_place(order_id: OrderId, verdict: Verdict, ts: Nanos) -> AnyEvent:
 
 
 def after_cancel(order_id: OrderId, verdict: Verdict, ts: Nanos) -> AnyEvent:
-    """The one event that a cancel's answer becomes."""
+    """The one event that a cancel's answer becomes. It says nothing of what was filled before."""
     match verdict:
         case Done(body=body):
             try:
                 wire.done(body)
             except wire.DecodeError as error:
                 return CancelUnknown(ts=ts, order_id=order_id, detail=str(error))
-            return OrderCancelled(ts=ts, order_id=order_id, reason=CancelReason.REQUESTED)
+            return OrderCancelled(ts=ts, order_id=order_id, reason=CancelReason.REQUESTED, is_counted=False)
         case SurelyNotSent(detail=detail):
             return CancelUnknown(ts=ts, order_id=order_id, detail=f"not sent: {detail}")
         case SurelyRefused(status=status, detail=detail):

@@ -6,6 +6,8 @@ import msgspec
 import pytest
 from tests.kit import Bench
 
+from turbine_agent.core.orders import OrderState
+from turbine_agent.core.state import StateStore
 from turbine_agent.exchange.turbine import wire
 from turbine_agent.exchange.turbine.fills import (
     CLOCK_SLACK_S,
@@ -19,6 +21,7 @@ from turbine_agent.exchange.turbine.wire import OrderRow, OrderStatus, Placed, T
 from turbine_agent.model.events import (
     AnyEvent,
     CancelReason,
+    FeedHeartbeat,
     GapDetected,
     Liquidity,
     OpenOrdersRead,
@@ -27,7 +30,9 @@ from turbine_agent.model.events import (
     OrderExpired,
     OrderFilled,
     OrderRejected,
+    Restored,
     SettlementUpdated,
+    TimerFired,
 )
 from turbine_agent.model.ids import FillId, MarketId, OrderId
 from turbine_agent.model.markets import Outcome, Side
@@ -530,8 +535,38 @@ def test_a_cancelled_order_is_asked_for_what_was_filled_before() -> None:
     talk.tracker.removed(order_id, talk.now)
     assert talk.tracker.wants(talk.now).order_hashes == (order_id,)
     talk.pending(talk.transfer("0xt1", 4))
-    told = talk.tracker.on_order(talk.row(order_id, 4, OrderStatus.CANCELLED), talk.now)
-    assert fill(told).qty == 4
+    told, end = talk.tracker.on_order(talk.row(order_id, 4, OrderStatus.CANCELLED), talk.now)
+    assert fill([told]).qty == 4
+    assert end == OrderCancelled(ts=talk.now, order_id=order_id, reason=CancelReason.REQUESTED)
+
+
+def test_an_end_is_counted_when_the_last_fill_is_explained_however_late_that_is() -> None:
+    talk = Talk()
+    asked, gone = talk.place(1), talk.place(2)
+    talk.tracker.removed(asked, talk.now)
+    assert talk.tracker.on_order(talk.row(asked, 4, OrderStatus.CANCELLED), talk.now) == []
+    (end,) = talk.tracker.on_order(talk.row(gone, 3, OrderStatus.CANCELLED), talk.now)
+    assert isinstance(end, OrderCancelled)
+    assert not end.is_counted
+    assert talk.after(60 * SECOND).listed() == [], "nothing that tells of fills was read"
+    told = talk.pending(talk.transfer("0xt1", 4), talk.transfer("0xt2", 3))
+    assert [event.qty for event in told if isinstance(event, OrderFilled)] == [4, 3]
+    assert told[2:] == [
+        OrderCancelled(ts=talk.now, order_id=asked, reason=CancelReason.REQUESTED),
+        OrderCancelled(ts=talk.now, order_id=gone, reason=CancelReason.UNKNOWN),
+    ]
+    assert talk.tracker.orders == {}
+
+
+def test_a_cancelled_order_that_the_exchange_forgets_is_counted_a_minute_after_its_time() -> None:
+    talk = Talk()
+    order_id = talk.place(1)
+    talk.tracker.removed(order_id, talk.now)
+    talk.after(DOUBT).not_found(order_id)
+    assert talk.after(140 * SECOND).looked() == []
+    assert talk.after(10 * SECOND).looked() == [
+        OrderCancelled(ts=talk.now, order_id=order_id, reason=CancelReason.REQUESTED)
+    ]
 
 
 def test_an_order_that_was_cancelled_and_is_listed_all_the_same_is_ours_again() -> None:
@@ -555,11 +590,11 @@ def test_whoever_cancels_a_finished_order_is_told_its_end_again() -> None:
     talk = Talk()
     order_id = talk.place(1)
     talk.tracker.removed(order_id, talk.now)
-    assert talk.tracker.on_order(talk.row(order_id, 0, OrderStatus.CANCELLED), talk.now) == []
+    (first,) = talk.tracker.on_order(talk.row(order_id, 0, OrderStatus.CANCELLED), talk.now)
     talk.tracker.doubted(order_id, talk.now)
     assert talk.tracker.wants(talk.now).order_hashes == (order_id,)
     (told,) = talk.tracker.on_order(talk.row(order_id, 0, OrderStatus.CANCELLED), talk.now)
-    assert isinstance(told, OrderCancelled)
+    assert told == first
 
 
 def test_a_cancelled_order_is_never_told_to_have_expired() -> None:
@@ -874,6 +909,14 @@ def taken_over(bench: Bench) -> Talk:
     return talk
 
 
+def pass_time(bench: Bench, seconds: int) -> None:
+    """On a stream that delivers."""
+    for _ in range(seconds):
+        bench.ts = Nanos(bench.ts + SECOND)
+        bench.store.apply(FeedHeartbeat(ts=bench.ts))
+        bench.store.apply(TimerFired(ts=bench.ts))
+
+
 def test_a_carried_order_is_ours_and_is_read_by_its_hash() -> None:
     bench = Bench()
     order_id = bench.place(Side.BUY, 450_000, 10)
@@ -915,12 +958,46 @@ def test_what_was_booked_and_settled_explains_no_new_fill(fill_id: str) -> None:
     assert filled.fill_id == "0xt2:trade-8:buy"
 
 
-def test_an_order_that_had_just_left_has_its_last_count_read_and_no_other_end() -> None:
+@pytest.mark.parametrize("is_counted", [True, False], ids=["a moment ago", "long ago, and not counted"])
+def test_an_order_whose_last_fills_may_be_unknown_has_its_last_count_read(*, is_counted: bool) -> None:
     bench = Bench()
     order_id = bench.place(Side.BUY, 450_000, 10)
-    bench.store.apply(OrderCancelled(ts=bench.ts, order_id=order_id, reason=CancelReason.REQUESTED))
+    gone = OrderCancelled(
+        ts=bench.ts, order_id=order_id, reason=CancelReason.REQUESTED, is_counted=is_counted
+    )
+    bench.store.apply(gone)
+    pass_time(bench, 1 if is_counted else 60)
     talk = taken_over(bench)
     assert talk.tracker.wants(talk.now).order_hashes == (order_id,)
     talk.pending(talk.transfer("0xt1", 4))
-    told = fill(talk.tracker.on_order(talk.row(order_id, 4, OrderStatus.CANCELLED), talk.now))
-    assert told.qty == 4
+    told, end = talk.tracker.on_order(talk.row(order_id, 4, OrderStatus.CANCELLED), talk.now)
+    assert fill([told]).qty == 4
+    assert end == OrderCancelled(ts=talk.now, order_id=order_id, reason=CancelReason.UNKNOWN)
+
+
+def test_an_order_that_was_counted_is_not_asked_for_by_the_next_process() -> None:
+    bench = Bench()
+    order_id = bench.place(Side.BUY, 450_000, 10)
+    for is_counted in (False, True):
+        gone = OrderCancelled(
+            ts=bench.ts, order_id=order_id, reason=CancelReason.REQUESTED, is_counted=is_counted
+        )
+        bench.store.apply(gone)
+    pass_time(bench, 10)
+    assert taken_over(bench).tracker.wants(bench.ts).order_hashes == ()
+
+
+def test_an_order_whose_end_nobody_told_is_asked_for_by_the_next_process_and_the_one_after_it() -> None:
+    bench = Bench()
+    order_id = bench.place(Side.BUY, 450_000, 10)
+    pass_time(bench, 120)
+    assert bench.store.orders[order_id].state is OrderState.EXPIRED, "by our own clock"
+    assert bench.state.counted_orders() == []
+    assert taken_over(bench).tracker.wants(bench.ts).order_hashes == (order_id,)
+    carry = bench.store.carry()
+    bench.store = StateStore(bench.store.params)
+    bench.store.apply(Restored(ts=bench.ts, carry=carry))
+    pass_time(bench, 10)
+    assert taken_over(bench).tracker.wants(bench.ts).order_hashes == (order_id,)
+    bench.store.apply(OrderExpired(ts=bench.ts, order_id=order_id))
+    assert taken_over(bench).tracker.wants(bench.ts).order_hashes == ()

@@ -136,6 +136,7 @@ def test_a_cancel_ends_in_one_event(result: Result, kind: type) -> None:
     assert event.ts == NOW
     if isinstance(event, OrderCancelled):
         assert event.reason is CancelReason.REQUESTED
+        assert not event.is_counted, "it tells nothing of fills"
 
 
 def test_what_each_verdict_knows() -> None:
