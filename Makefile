@@ -16,7 +16,8 @@ CANDIDATES := python3.11 python3.12 python3.13 python3
 FITS := import sys; sys.exit(sys.version_info < (3, 11))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev sim test lint check planted campaign differential kill kill-spike overnight soak fix lock clean
+.PHONY: help setup setup-dev sim test lint check planted campaign differential hostile kill kill-spike overnight soak \
+	fix lock clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -56,6 +57,9 @@ campaign: setup ## Simulated hours in a world that breaks, into the ledger (CAMP
 
 differential: setup-dev ## Hold the spike bot against the engine: a million pictures, every recording (minutes)
 	@$(BIN)/python -m tests.differential
+
+hostile: setup-dev ## A million broken frames and bodies for the decoders (two minutes)
+	@HOSTILE_CASES=1000000 $(BIN)/python -m pytest -q tests/property/test_wire_hostile.py
 
 kill: setup-dev ## Kill the agent 500 times at labelled places and compare it with the exchange (most of an hour)
 	@$(BIN)/python -m tests.e2e.kill --kills 500

@@ -1882,6 +1882,7 @@ BUGS = (
         "notional(order.price, order.qty) + short",
         "notional(order.price, order.qty)",
         "tests/unit/exchange/turbine/test_dry_run.py",
+    ),
     # -- ends without a count ----------------------------------------------------------------------------
     Bug(
         "uncounted-orders-fade-with-time",

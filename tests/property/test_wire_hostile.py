@@ -145,6 +145,7 @@ PAGES: Final = (
     b"\x1f\x8b\x08\x00gzip",
     b"{" * 3_000,
     b"[" * 200_000,
+    b'"' + b"x" * (5 << 20) + b'"',
 )
 MARK: Final = "@@here@@"
 
