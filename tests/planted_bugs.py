@@ -1905,6 +1905,13 @@ BUGS = (
         "        is_counted = True\n",
         "tests/unit/exchange/turbine/test_fills.py",
     ),
+    Bug(
+        "refused-credentials-forgiven-by-what-anybody-may-read",
+        "exchange/turbine/client.py",
+        "        if is_private:  # What anybody",
+        "        if target:  # What anybody",
+        "tests/e2e/test_more_faults_on_the_wire.py::test_without_credentials_nothing_is_placed_and_the_orders_expire",
+    ),
 )
 
 

@@ -311,9 +311,10 @@ def test_without_credentials_nothing_is_placed_and_the_orders_expire(fault: str,
         await w.until(lambda: bool(w.halts()), 10)
         assert any(alert in told.text for told in w.alerts)
         await w.until(lambda: not w.working(), 90)  # Cancelling needs the key, too: they live out their time.
-        await w.pass_time(10)
+        await w.pass_time(60)
         assert w.server.exchange.counts_of(w.address).accepted == accepted
         assert w.state is not AgentState.LATCHED
+        assert sum(alert in told.text for told in w.alerts) == 1, "one word, not one every few seconds"
         w.fault("none")
         await recover(w, crowd, QUOTES_AGAIN_S)
 

@@ -245,7 +245,7 @@ class TurbineClient:
         self._is_hinted = False
         """Something points at a fill that the list of open orders will tell of."""
         self._reads_failed = 0
-        self._credentials_refused = 0
+        self._writes_unauthorised = self._reads_unauthorised = 0
         self._claim_free_ts = Nanos(0)
         self._claiming: dict[MarketId, None] = {}
         self._last_ts = Nanos(0)
@@ -829,7 +829,7 @@ class TurbineClient:
             self._writes.refused(self.now(), verdict.retry_after_s)
         elif isinstance(verdict, Done):
             self._writes.passed()
-        self._note_credentials(verdict)
+        self._note_credentials(verdict, is_write=True)
         return verdict
 
     async def _read(
@@ -842,7 +842,8 @@ class TurbineClient:
     ) -> T | None:
         """Ask, and read the answer; None if there is no usable one, which is noted."""
         verdict = judge(await self._ask(target, is_private=is_private, bytes_max=bytes_max))
-        self._note_credentials(verdict)
+        if is_private:  # What anybody may read says nothing about our key.
+            self._note_credentials(verdict, is_write=False)
         if isinstance(verdict, Done):
             try:
                 answer = decode(verdict.body)
@@ -938,14 +939,23 @@ class TurbineClient:
             text = f"{READS_FAILED_MAX} readings in a row failed, the last one: {detail}"
             self._emit(GapDetected(ts=self.now(), market_id=None, detail=text))
 
-    def _note_credentials(self, verdict: Verdict) -> None:
+    def _note_credentials(self, verdict: Verdict, *, is_write: bool) -> None:
+        """Tell once that our token is refused. Reads and writes are counted apart: an exchange that looks at
+        tokens of writes alone would have each reading forgive them.
+        """
+        refused = self._writes_unauthorised if is_write else self._reads_unauthorised
         if isinstance(verdict, Done):
-            self._credentials_refused = 0
+            refused = 0
         elif isinstance(verdict, SurelyRefused) and verdict.is_credential:
-            self._credentials_refused += 1
-            if self._credentials_refused == CREDENTIALS_REFUSED_MAX:
+            refused += 1
+            is_told = max(self._writes_unauthorised, self._reads_unauthorised) >= CREDENTIALS_REFUSED_MAX
+            if refused == CREDENTIALS_REFUSED_MAX and not is_told:
                 text = f"the exchange refuses our credentials ({verdict.detail}); is the clock right?"
                 self._emit(GapDetected(ts=self.now(), market_id=None, detail=text))
+        if is_write:
+            self._writes_unauthorised = refused
+        else:
+            self._reads_unauthorised = refused
 
     # -- streams -------------------------------------------------------------------------------------------
 
