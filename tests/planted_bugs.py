@@ -1912,6 +1912,13 @@ BUGS = (
         "        if target:  # What anybody",
         "tests/e2e/test_more_faults_on_the_wire.py::test_without_credentials_nothing_is_placed_and_the_orders_expire",
     ),
+    Bug(
+        "answers-taken-for-the-life-of-the-stream",
+        "core/agent.py",
+        "if store.is_connected and (silence := store.now - store.stream_ts)",
+        "if store.is_connected and (silence := store.now - store.last_contact_ts)",
+        "tests/scenario/test_halts.py",
+    ),
 )
 
 

@@ -15,6 +15,7 @@ from turbine_agent.model.events import (
     BookDelta,
     CancelUnknown,
     FeedConnected,
+    FeedHeartbeat,
     FeedLost,
     GapDetected,
     MarketClosed,
@@ -62,6 +63,7 @@ def test_five_seconds_of_silence_are_found_by_a_timer_and_not_by_a_message() -> 
     """Lesson 28."""
     with Talk() as talk:
         bid, ask = talk.quote()
+        talk.hear(FeedHeartbeat(ts=talk.ts))
         for _ in range(4):
             talk.tick(1, beat=False)
             talk.expect_nothing()
@@ -69,8 +71,28 @@ def test_five_seconds_of_silence_are_found_by_a_timer_and_not_by_a_message() -> 
         talk.expect("alert warning: silence", "cancel all")
         talk.tick(1, beat=False)
         talk.expect("cancel all")  # Again and again, until it is proven.
+        talk.hear(FeedHeartbeat(ts=talk.ts))
         talk.cancelled(bid, ask)
         talk.listed()
+        assert talk.state() == "syncing"
+
+
+def test_answers_to_questions_are_no_life_of_a_stream_that_hangs() -> None:
+    with Talk() as talk:
+        bid, ask = talk.quote()
+        talk.hear(FeedHeartbeat(ts=talk.ts))
+        for _ in range(4):
+            talk.tick(1, beat=False)
+            talk.listed(bid, ask)
+            talk.hear(snapshot(talk.ts))
+            talk.expect_nothing()
+        talk.tick(1, beat=False)
+        talk.expect("alert warning: silence", "cancel all")
+        talk.cancelled(bid, ask)
+        talk.listed()
+        talk.tick(1, beat=False)
+        assert talk.state() == "halted", "nobody is left on the book, and the stream still hangs"
+        talk.tick(1)
         assert talk.state() == "syncing"
 
 

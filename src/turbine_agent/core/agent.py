@@ -411,7 +411,7 @@ class Agent:
         if halt is Halt.FEED_LOST:
             return store.is_connected
         if halt is Halt.SILENCE:
-            return store.now - store.last_contact_ts < self.params.risk.liveness_ns
+            return self._silence() is None
         if halt is Halt.UNKNOWN_ORDERS:
             return len(self._unknown_orders()) < self.params.risk.unknown_budget
         if halt is Halt.POSITION_MISMATCH:
@@ -625,9 +625,9 @@ class Agent:
     def _watch_clocks(self) -> None:
         store = self.store
         limits = self.params.risk
-        silence = store.now - store.last_contact_ts
-        if silence >= limits.liveness_ns:
-            self._halt(Halt.SILENCE, f"nothing heard from the exchange for {silence // SECOND} s")
+        silence = self._silence()
+        if silence is not None:
+            self._halt(Halt.SILENCE, silence)
         unknown = self._unknown_orders()
         if len(unknown) >= limits.unknown_budget:
             self._halt(Halt.UNKNOWN_ORDERS, f"{len(unknown)} orders have an unknown fate")
@@ -639,6 +639,17 @@ class Agent:
             age = store.now - min(store.positions_ok_ts, store.balance_ok_ts)
             is_old = age > 3 * POSITIONS_EVERY * self.params.loop.reconcile_interval_ns
             self.state = AgentState.REDUCE_ONLY if is_old else AgentState.QUOTING
+
+    def _silence(self) -> str | None:
+        """For how long the exchange has been silent, if that is too long. Answers to questions are no life of
+        the stream's: one that hangs while they come shows an old market.
+        """
+        store = self.store
+        if (silence := store.now - store.last_contact_ts) >= self.params.risk.liveness_ns:
+            return f"nothing heard from the exchange for {silence // SECOND} s"
+        if store.is_connected and (silence := store.now - store.stream_ts) >= self.params.risk.liveness_ns:
+            return f"nothing heard from the stream for {silence // SECOND} s, though questions are answered"
+        return None
 
     def _watch_drawdown(self) -> None:
         drawdown = self.store.ledger.watch_drawdown()

@@ -92,7 +92,7 @@ class Halt(StrEnum):
 
     FEED_LOST = "feed_lost"
     SILENCE = "silence"
-    """No frame, pong or answer for liveness_s."""
+    """Nothing from the exchange for liveness_s, or nothing but answers to questions."""
     GAP = "gap"
     """Market data is missing, or two sources disagree."""
     UNKNOWN_ORDERS = "unknown_orders"
