@@ -352,6 +352,25 @@ def test_f45_orders_in_words_that_nobody_knows_stop_the_quoting() -> None:
     converse(script)
 
 
+def test_f05_a_cache_that_is_old_from_its_first_answer_on_is_not_quoted_on() -> None:
+    async def run() -> None:
+        busy = Switches(old_markets=3, simulation=SimulationParams(markets=None, tells_own_removal=False))
+        async with wired(PARAMS, busy, seed=1, is_filtered=False) as w:
+            w.orders_max = 4
+            await w.until(w.is_quoting, 60)
+            await w.pass_time(15)
+            w.fault("stale-books=1")
+            await w.restart(0)  # Nothing is known of later books.
+            accepted = w.server.exchange.counts_of(w.address).accepted
+            await w.until(lambda: any("other best prices" in alert.text for alert in w.alerts), 60)
+            assert w.server.exchange.counts_of(w.address).accepted == accepted
+            w.fault("none")
+            await w.until(w.is_quoting, RESERVED_S)
+            assert w.wrong == []
+
+    play(run, limit_s=LIMIT_S)
+
+
 def test_f16_a_burst_becomes_no_more_readings_than_there_is_use_for() -> None:
     async def script(w: Wire, crowd: Crowd) -> None:
         w.fault("ws-burst=1")

@@ -129,9 +129,15 @@ CATALOGUE: Final = (
         number=5,
         title="stale REST snapshot",
         injected=("exchange: stale-books",),
-        expected="an answer older than an earlier one is dropped; three in a row are a gap",
-        shown=(f"{SESSION}::test_an_answer_from_the_past_is_dropped_and_three_of_them_are_a_gap",),
-        still_open="a cache that is stale from its first answer on is not told from a quiet market",
+        expected="an answer older than an earlier one is dropped; three in a row are a gap. Books that never"
+        " had the stream's best prices are not quoted on, and a gap within 15 s; filtered, every answer is"
+        " compared with the stream's book",
+        shown=(
+            f"{SESSION}::test_an_answer_from_the_past_is_dropped_and_three_of_them_are_a_gap",
+            f"{SESSION}::test_books_that_never_were_what_the_stream_shows_are_not_told_and_soon_a_gap",
+            f"{SESSION}::test_books_that_stop_following_the_stream_are_a_gap_and_one_that_was_overtaken_is_none",
+            f"{MORE}::test_f05_a_cache_that_is_old_from_its_first_answer_on_is_not_quoted_on",
+        ),
     ),
     Entry(
         number=6,
