@@ -1933,6 +1933,13 @@ BUGS = (
         "shown = list(market.touches)[-1:]",
         "tests/unit/exchange/turbine/test_session.py",
     ),
+    Bug(
+        "certificates-of-nobodys-taken",
+        "exchange/turbine/transport.py",
+        "connector=aiohttp.TCPConnector(limit=CONNECTIONS_MAX),",
+        "connector=aiohttp.TCPConnector(limit=CONNECTIONS_MAX, ssl=False),",
+        "tests/e2e/test_turbine_transport.py::test_f47_nothing_is_said_to_somebody_nobody_vouches_for",
+    ),
 )
 
 
