@@ -1940,6 +1940,13 @@ BUGS = (
         "connector=aiohttp.TCPConnector(limit=CONNECTIONS_MAX, ssl=False),",
         "tests/e2e/test_turbine_transport.py::test_f47_nothing_is_said_to_somebody_nobody_vouches_for",
     ),
+    Bug(
+        "strange-words-forgiven-by-an-empty-list",
+        "exchange/turbine/client.py",
+        "        if rows:\n            self._note_words(None)\n",
+        "        self._note_words(None)\n",
+        "tests/e2e/test_more_faults_on_the_wire.py::test_f45_orders_in_words_that_nobody_knows_stop_the_quoting",
+    ),
 )
 
 

@@ -22,6 +22,7 @@ from tests.e2e.wire_rig import KEY, Crowd, Wire, play, wired
 from turbine_agent.core.agent import Agent, AgentState
 from turbine_agent.exchange.turbine.client import TurbineClient
 from turbine_agent.exchange.turbine.signing import LocalSigner, TokenMinter, wallet_secret
+from turbine_agent.exchange.turbine.vitals import UNREADABLE_PAUSE
 from turbine_agent.model.commands import PlaceOrder
 from turbine_agent.model.events import (
     BookSnapshot,
@@ -344,10 +345,13 @@ def test_f45_orders_in_words_that_nobody_knows_stop_the_quoting() -> None:
         w.orders_max = 4
         w.fault("renamed-fields=1")
         await w.until(lambda: w.state is AgentState.HALTED, 20)
-        assert any("open orders could not be read" in alert.text for alert in w.alerts)
+        assert any("turbine-agent probe --trade-test" in alert.text for alert in w.alerts)
         await w.until(lambda: not w.working(), 5)
+        sent = w.server.exchange.counts_of(w.address).orders
+        await w.pass_time(200)  # Without orders the list is empty, and readable.
+        assert w.server.exchange.counts_of(w.address).orders == sent
         w.fault("none")
-        await recover(w, crowd, QUOTES_AGAIN_S)
+        await recover(w, crowd, UNREADABLE_PAUSE / SECOND)
 
     converse(script)
 

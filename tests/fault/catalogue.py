@@ -575,13 +575,13 @@ CATALOGUE: Final = (
         number=45,
         title="own orders in an unknown shape",
         injected=("exchange: renamed-fields",),
-        expected="unreadable three times in a row: halt and cancel, however well other things can be read",
+        expected="unreadable three times in a row: halt and cancel, however well other things can be read; an"
+        " alert that names the probe; one more order in five minutes shows whether it is over",
         shown=(
             f"{MORE}::test_f45_orders_in_words_that_nobody_knows_stop_the_quoting",
+            f"{VITALS}::test_orders_in_words_that_cannot_be_read_three_times_are_told_once_and_tried_again_after_a_while",
             f"{WEATHER}::test_open_orders_that_cannot_be_read_three_times_halt_though_everything_else_can",
         ),
-        still_open="the alert does not suggest the probe; without orders the list is empty, readable, and"
-        " quoting begins anew for 15 s at a time",
     ),
     Entry(
         number=46,
