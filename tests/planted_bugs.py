@@ -1766,8 +1766,8 @@ BUGS = (
     Bug(
         "a-book-that-was-asked-for-is-not-told-if-it-is-the-same",
         "exchange/turbine/session.py",
-        "        if book.is_owed or levels != book.told",
-        "        if levels != book.told",
+        "        if book.is_owed or book.levels != book.told",
+        "        if book.levels != book.told",
         "tests/unit/exchange/turbine/test_session.py",
     ),
     Bug(
@@ -1918,6 +1918,35 @@ BUGS = (
         "if store.is_connected and (silence := store.now - store.stream_ts)",
         "if store.is_connected and (silence := store.now - store.last_contact_ts)",
         "tests/scenario/test_halts.py",
+    ),
+    ),
+    Bug(
+        "books-told-that-no-frame-bears-out",
+        "exchange/turbine/session.py",
+        "if self._outcome is None and market.frames and not market.is_borne_out:",
+        "if self._outcome is None and market.frames and not market.acked:",
+        "tests/e2e/test_more_faults_on_the_wire.py::test_f05_a_cache_that_is_old_from_its_first_answer_on_is_not_quoted_on",
+    ),
+    Bug(
+        "books-held-against-the-last-frame-alone",
+        "exchange/turbine/session.py",
+        "shown = list(market.touches)[-(market.frames - since + 1) :]",
+        "shown = list(market.touches)[-1:]",
+        "tests/unit/exchange/turbine/test_session.py",
+    ),
+    Bug(
+        "certificates-of-nobodys-taken",
+        "exchange/turbine/transport.py",
+        "connector=aiohttp.TCPConnector(limit=CONNECTIONS_MAX),",
+        "connector=aiohttp.TCPConnector(limit=CONNECTIONS_MAX, ssl=False),",
+        "tests/e2e/test_turbine_transport.py::test_f47_nothing_is_said_to_somebody_nobody_vouches_for",
+    ),
+    Bug(
+        "strange-words-forgiven-by-an-empty-list",
+        "exchange/turbine/client.py",
+        "        if rows:\n            self._note_words(None)\n",
+        "        self._note_words(None)\n",
+        "tests/e2e/test_more_faults_on_the_wire.py::test_f45_orders_in_words_that_nobody_knows_stop_the_quoting",
     ),
 )
 

@@ -22,6 +22,7 @@ from tests.e2e.wire_rig import KEY, Crowd, Wire, play, wired
 from turbine_agent.core.agent import Agent, AgentState
 from turbine_agent.exchange.turbine.client import TurbineClient
 from turbine_agent.exchange.turbine.signing import LocalSigner, TokenMinter, wallet_secret
+from turbine_agent.exchange.turbine.vitals import UNREADABLE_PAUSE
 from turbine_agent.model.commands import PlaceOrder
 from turbine_agent.model.events import (
     BookSnapshot,
@@ -344,12 +345,34 @@ def test_f45_orders_in_words_that_nobody_knows_stop_the_quoting() -> None:
         w.orders_max = 4
         w.fault("renamed-fields=1")
         await w.until(lambda: w.state is AgentState.HALTED, 20)
-        assert any("open orders could not be read" in alert.text for alert in w.alerts)
+        assert any("turbine-agent probe --trade-test" in alert.text for alert in w.alerts)
         await w.until(lambda: not w.working(), 5)
+        sent = w.server.exchange.counts_of(w.address).orders
+        await w.pass_time(200)  # Without orders the list is empty, and readable.
+        assert w.server.exchange.counts_of(w.address).orders == sent
         w.fault("none")
-        await recover(w, crowd, QUOTES_AGAIN_S)
+        await recover(w, crowd, UNREADABLE_PAUSE / SECOND)
 
     converse(script)
+
+
+def test_f05_a_cache_that_is_old_from_its_first_answer_on_is_not_quoted_on() -> None:
+    async def run() -> None:
+        busy = Switches(old_markets=3, simulation=SimulationParams(markets=None, tells_own_removal=False))
+        async with wired(PARAMS, busy, seed=1, is_filtered=False) as w:
+            w.orders_max = 4
+            await w.until(w.is_quoting, 60)
+            await w.pass_time(15)
+            w.fault("stale-books=1")
+            await w.restart(0)  # Nothing is known of later books.
+            accepted = w.server.exchange.counts_of(w.address).accepted
+            await w.until(lambda: any("other best prices" in alert.text for alert in w.alerts), 60)
+            assert w.server.exchange.counts_of(w.address).accepted == accepted
+            w.fault("none")
+            await w.until(w.is_quoting, RESERVED_S)
+            assert w.wrong == []
+
+    play(run, limit_s=LIMIT_S)
 
 
 def test_f16_a_burst_becomes_no_more_readings_than_there_is_use_for() -> None:

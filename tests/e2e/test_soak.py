@@ -17,7 +17,7 @@ from tests.e2e.wire_rig import Wire, play, wired
 
 from turbine_agent.core.agent import AgentState
 from turbine_agent.model.events import OperatorAction, OperatorRequested
-from turbine_agent.model.reasons import LATCHING
+from turbine_agent.model.reasons import LATCHING, Halt
 from turbine_agent.runtime.config import load, to_params
 from turbine_agent.simulation.exchange import SimulationParams
 from turbine_agent.simulation.server.faults import FAULTS
@@ -75,10 +75,12 @@ async def weather(w: Wire, seconds: float, seed: int) -> tuple[int, int, int, in
 
 
 def resume(w: Wire) -> bool:
-    """Have a person look at an agent that does not start again: mismatches are forgiven, nothing else."""
+    """Have a person look at an agent that does not start again: mismatches are forgiven, and settlements that
+    failed because the weather says so; nothing else.
+    """
     if w.state is not AgentState.LATCHED:
         return False
-    assert not [halt for halt in w.agent.halts if halt in LATCHING], w.picture()
+    assert not [halt for halt in w.agent.halts if halt in LATCHING - {Halt.SETTLEMENTS_FAILED}], w.picture()
     ask(w, OperatorAction.RESUME)
     return True
 

@@ -6,17 +6,26 @@ import asyncio
 import gzip
 import json
 import socket
+import ssl
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from ipaddress import IPv4Address
+from pathlib import Path
 
 import pytest
 from aiohttp import web
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from turbine_agent.exchange.turbine.client import ClientConfig, TurbineClient
 from turbine_agent.exchange.turbine.outcome import Done, SurelyNotSent, SurelyRefused, Unknown, Verdict, judge
 from turbine_agent.exchange.turbine.signing import LocalSigner, TokenMinter, api_secret, wallet_secret
 from turbine_agent.exchange.turbine.wire import BODY_BYTES_MAX
 from turbine_agent.model.commands import PlaceOrder
-from turbine_agent.model.events import GapDetected, OrderRejected
+from turbine_agent.model.events import AnyEvent, FeedConnected, GapDetected, OrderRejected
 from turbine_agent.model.ids import MarketId, OrderId
 from turbine_agent.model.markets import Outcome, Side
 from turbine_agent.model.orders import OrderTerms
@@ -160,6 +169,58 @@ def test_a_name_that_does_not_resolve_is_no_answer() -> None:
             return judge(await client._request("GET", "/health"))
 
     assert isinstance(asyncio.run(ask()), SurelyNotSent)
+
+
+def self_signed(folder: Path) -> ssl.SSLContext:
+    """Somebody who says that he is 127.0.0.1, and for whom nobody vouches."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))]), critical=False
+        )
+        .sign(key, SHA256())
+    )
+    path = folder / "impostor.pem"
+    path.write_bytes(
+        key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        + certificate.public_bytes(Encoding.PEM)
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(path)
+    return context
+
+
+def test_f47_nothing_is_said_to_somebody_nobody_vouches_for(tmp_path: Path) -> None:
+    requests: list[web.Request] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        requests.append(request)
+        return web.json_response({"success": True})
+
+    async def ask() -> tuple[Verdict, list[AnyEvent]]:
+        app = web.Application()
+        app.router.add_route("*", "/{path:.*}", answer)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=self_signed(tmp_path)).start()
+        port = runner.addresses[0][1]
+        try:
+            async with TurbineClient(config(f"https://127.0.0.1:{port}"), SIGNER, MINTER) as client:
+                verdict = await client._write("POST", "/api/v1/orders", b'{"n":1}')
+                return verdict, client.heard()
+        finally:
+            await runner.cleanup()
+
+    verdict, heard = asyncio.run(ask())
+    assert isinstance(verdict, SurelyNotSent)
+    assert "certificate" in verdict.detail.lower()
+    assert requests == []
+    assert not any(isinstance(event, FeedConnected) for event in heard)
 
 
 def test_without_a_key_nothing_private_is_sent() -> None:

@@ -370,8 +370,9 @@ class TurbineClient:
         if self.tracker.is_own(order_id):
             self._reject(order_id, "its id has been used")
             return
-        if self._vitals.unfit is not None:
-            self._reject(order_id, self._vitals.unfit)
+        unfit = self._vitals.unfit or self._vitals.unreadable(self.now())
+        if unfit is not None:
+            self._reject(order_id, unfit)
             return
         market = self._market(command.terms.market_id)
         settlement = market.settlement if market is not None else None
@@ -519,7 +520,23 @@ class TurbineClient:
 
     async def _open_rows(self) -> tuple[wire.OrderRow, ...] | None:
         target = constants.ORDERS + wire.query(trader=self._trader, status="open")
-        return await self._read(target, wire.orders, is_private=True)
+        return await self._read(target, self._own_orders, is_private=True)
+
+    def _own_orders(self, body: bytes) -> tuple[wire.OrderRow, ...]:
+        """Rows of ours. That they cannot be read is worse than an answer that was lost."""
+        try:
+            rows = wire.orders(body)
+        except wire.DecodeError as error:
+            self._note_words(str(error))
+            raise
+        if rows:
+            self._note_words(None)
+        return rows
+
+    def _note_words(self, error: str | None) -> None:
+        detail = self._vitals.told_orders(error, self.now())
+        if detail is not None:
+            self._emit(GapDetected(ts=self.now(), market_id=None, detail=detail))
 
     async def _read_order(self, order_hash: OrderId) -> None:
         asked_ts = self.now()
@@ -530,9 +547,11 @@ class TurbineClient:
         elif isinstance(verdict, Done):
             try:
                 row = wire.order(verdict.body)
-            except wire.DecodeError:
+            except wire.DecodeError as error:
                 self.undecodable += 1
+                self._note_words(str(error))
                 return
+            self._note_words(None)
             self._emit_all(self.tracker.on_order(row, self.now()))
 
     async def _read_executions(self) -> None:

@@ -13,7 +13,9 @@ lost `flaps_max` times within `flap_window_ns` is left alone for `cool_down_ns`.
 two ways to have books, and REST watches over both:
 
   merged    the session was made without an outcome. A frame is a sign that something has changed; both
-            books are then read by REST, one question at a time each, and the answers are the truth.
+            books are then read by REST, one question at a time each, and the answers are the truth, as long
+            as a frame since the question bears them out: its best bid and ask are the best of both books.
+            Nothing is told before they were so once; if they are not for `unlike_ns`, that is a gap.
   filtered  the session was made for one outcome and subscribes to that one alone. A frame is the book.
 
 A subscription that brings no book may be deaf from the start. What REST reads is told only when the stream
@@ -61,6 +63,12 @@ GARBLED_WINDOW: Final = 10 * SECOND
 STALE_MAX: Final = 3
 """Answers in a row that are older than an earlier one before that counts as a gap."""
 
+UNLIKE_MAX: Final = 3
+"""Answers in a row that no frame bears out before that is a gap: one may be newer than the last frame."""
+
+TOUCHES_KEPT: Final = 256
+"""Frames whose best prices are remembered, for the time that two questions take."""
+
 
 class SessionParams(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Spans in nanoseconds."""
@@ -80,6 +88,8 @@ class SessionParams(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     confirm_ns: Nanos = Nanos(5 * SECOND)
     """How long a book that stays as it is need not be told: well below the age at which it is distrusted."""
     grace_ns: Nanos = Nanos(1 * SECOND)
+    unlike_ns: Nanos = Nanos(5 * SECOND)
+    """How long REST and a merged stream may differ in their best prices whenever they are compared."""
     fetch_gap_ns: Nanos = Nanos(100 * MILLISECOND)
     """Shortest time between two readings of one book: a burst of frames becomes one of them."""
 
@@ -123,6 +133,9 @@ class Tell(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 Sides = tuple[tuple[Level, ...], tuple[Level, ...]]
 """Bids and asks."""
 
+Touch = tuple[Price | None, Price | None]
+"""Best bid and best ask, our own orders among them; None for an empty side."""
+
 Action = Connect | Send | Ping | Close | Fetch | Tell
 
 
@@ -160,6 +173,8 @@ class _BookState:
         "suspect_ts",
         "told",
         "told_ts",
+        "touch",
+        "touch_frames",
     )
 
     def __init__(self) -> None:
@@ -179,12 +194,25 @@ class _BookState:
         self.told_ts = Nanos(0)
         self.is_owed = False
         """The core has asked for it, and may have lost what it was told."""
+        self.touch: Touch = (None, None)
+        self.touch_frames = 0
+        """Of the latest reading, and frames that had come when it was asked for."""
 
 
 class _MarketState:
     """A market that is followed."""
 
-    __slots__ = ("acked", "books", "frames", "owed_ts", "sent_ts")
+    __slots__ = (
+        "acked",
+        "books",
+        "frames",
+        "is_borne_out",
+        "owed_ts",
+        "sent_ts",
+        "touches",
+        "unlike_count",
+        "unlike_ts",
+    )
 
     def __init__(self, outcomes: Iterable[Outcome], now: Nanos) -> None:
         self.books = {outcome: _BookState() for outcome in outcomes}
@@ -193,6 +221,13 @@ class _MarketState:
         self.frames = 0
         self.owed_ts: Nanos | None = None
         """Since when REST shows a book and the stream has not."""
+        self.touches: deque[Touch] = deque(maxlen=TOUCHES_KEPT)
+        """Of the latest frames of a merged stream, oldest first."""
+        self.is_borne_out = False
+        """Both readings and a frame of a merged stream were once the same in their best prices."""
+        self.unlike_ts = Nanos(0)
+        self.unlike_count = 0
+        """Comparisons that failed since, in a row."""
 
 
 class Session:
@@ -345,6 +380,9 @@ class Session:
             return
         levels = self.levels(read, outcome)
         is_merged = self._outcome is None
+        book.touch, book.touch_frames = _touch_of(read), book.asked_frames
+        if is_merged and not self._is_alike(now, read.market_id, market, outcome):
+            return
         if market.frames != book.asked_frames:
             # The stream has spoken since the question left: what it said is newer, or is being asked for.
             if is_merged:
@@ -443,6 +481,7 @@ class Session:
         market.acked = True
         market.frames += 1
         market.owed_ts = None
+        market.touches.append(_touch_of(read))
         for outcome, book in market.books.items():
             book.suspect_ts = None
             if self._outcome is None:
@@ -475,6 +514,37 @@ class Session:
             self._gap(now, read.market_id, f"book {outcome.name} is answered from the past")
         return True
 
+    def _is_alike(self, now: Nanos, market_id: MarketId, market: _MarketState, outcome: Outcome) -> bool:
+        """Compare what REST reads, one outcome's book just now, with a merged stream. False: they contradict
+        each other, and that was told.
+        """
+        books = market.books.values()
+        since = min(book.touch_frames for book in books)
+        if not since:
+            return True  # One of the readings is from before the first frame.
+        shown = list(market.touches)[-(market.frames - since + 1) :]
+        bids = [book.touch[0] for book in books if book.touch[0] is not None]
+        asks = [book.touch[1] for book in books if book.touch[1] is not None]
+        if (max(bids, default=None), min(asks, default=None)) in shown:
+            market.unlike_count = 0
+            if not market.is_borne_out:
+                market.is_borne_out = True
+                self._tell_held(now, market_id, market, outcome)
+            return True
+        if not market.unlike_count:
+            market.unlike_ts = now
+        market.unlike_count += 1
+        if market.unlike_count < UNLIKE_MAX or now - market.unlike_ts < self.params.unlike_ns:
+            return True
+        self._gap(now, market_id, "the books that are read have other best prices than the stream")
+        return False
+
+    def _tell_held(self, now: Nanos, market_id: MarketId, market: _MarketState, but: Outcome) -> None:
+        """The other book was read first, and held back until a frame would bear both out."""
+        for outcome, book in market.books.items():
+            if outcome is not but:
+                self._show(now, market_id, outcome, book)
+
     def _side(
         self, read: wire.Book, outcome: Outcome, side: Side, entries: tuple[wire.Entry, ...]
     ) -> tuple[Level, ...]:
@@ -499,9 +569,18 @@ class Session:
         if not market.frames and (bids or asks):
             market.owed_ts = market.owed_ts or now
             return
-        if book.is_owed or levels != book.told or now - book.told_ts >= self.params.confirm_ns:
+        if self._outcome is None and market.frames and not market.is_borne_out:
+            return
+        self._show(now, market_id, outcome, book)
+
+    def _show(self, now: Nanos, market_id: MarketId, outcome: Outcome, book: _BookState) -> None:
+        """Tell the book that we have, if that is worth telling."""
+        if book.levels is None:
+            return
+        if book.is_owed or book.levels != book.told or now - book.told_ts >= self.params.confirm_ns:
             book.is_owed = False
-            book.told, book.told_ts = levels, now
+            book.told, book.told_ts = book.levels, now
+            bids, asks = book.levels
             self._tell(BookSnapshot(ts=now, market_id=market_id, outcome=outcome, bids=bids, asks=asks))
 
     def _on_garbled(self, now: Nanos, error: wire.DecodeError) -> None:
@@ -543,3 +622,8 @@ class Session:
 
     def _do(self, action: Action) -> None:
         self._actions.append(action)
+
+
+def _touch_of(book: wire.Book) -> Touch:
+    """The entries are sorted, best first."""
+    return (book.bids[0].price if book.bids else None, book.asks[0].price if book.asks else None)

@@ -1,7 +1,7 @@
-"""Is the connection fit to quote over? Round trips, the two clocks, a process that stood still.
+"""Is the connection fit to quote over? Round trips, the two clocks, a process that stood still, odd words.
 
-Nothing of this shows in what the exchange answers: each answer is right, and still an order sent now would be
-wrong. Told of every answer, `Vitals` keeps three measures and says why no order should leave, if so:
+Nothing of this shows in what an answer says: each may be right, and still an order sent now would be wrong.
+Told of every answer, `Vitals` keeps four measures and says why no order should leave, if so:
 
   round trips   of the last `TRIPS` half and more took longer than `round_trip_ns`: what we quote on is old
                 before the order gets there. A request that timed out counts as long as it was waited for.
@@ -12,6 +12,9 @@ wrong. Told of every answer, `Vitals` keeps three measures and says why no order
   standing      somebody beats every second. A beat that comes `standstill_ns` late, by the loop's own clock
                 or by one that goes on while the machine sleeps, means that we were not there: what arrives
                 now was sent to nobody, and all that is known is old.
+  words       our own orders are told in a way that cannot be read, `UNREADABLE_MAX` times in a row: what is
+              filled of the next one could not be read either. An empty list is always readable, so it
+              forgives nothing; after `UNREADABLE_PAUSE` one more order may show whether it is over.
 
 A measure that turns bad is told once, as the text of a gap, which cancels everything and resyncs. While it
 stays bad no order leaves. A standstill is over when it is noticed.
@@ -29,6 +32,8 @@ from turbine_agent.model.units import MILLISECOND, SECOND, Nanos
 
 TRIPS: Final = 8
 PROOFS: Final = 3
+UNREADABLE_MAX: Final = 3
+UNREADABLE_PAUSE: Final = 300 * SECOND
 
 BEAT_S: Final = 1.0
 """How often somebody has to beat."""
@@ -70,6 +75,8 @@ class Vitals:
         self._is_off = False
         self._beat_s: float | None = None
         self._asleep_s = 0.0
+        self._unreadable = 0
+        self._unreadable_ts = Nanos(0)
 
     @property
     def unfit(self) -> str | None:
@@ -80,6 +87,24 @@ class Vitals:
         if self._is_slow:
             return f"round trips take longer than {self.params.round_trip_ns // MILLISECOND} ms"
         return None
+
+    def told_orders(self, error: str | None, ts: Nanos) -> str | None:
+        """Some of our orders were read, or could not be, and why."""
+        if error is None:
+            self._unreadable = 0
+            return None
+        self._unreadable += 1
+        self._unreadable_ts = ts
+        if self._unreadable != UNREADABLE_MAX:
+            return None
+        remedy = "`turbine-agent probe --trade-test` says what has changed"
+        return f"our orders are told in words that cannot be read ({error}): {remedy}"
+
+    def unreadable(self, now: Nanos) -> str | None:
+        """Why no order should leave now, if that is for the words of the latest ones."""
+        if self._unreadable < UNREADABLE_MAX or now >= self._unreadable_ts + UNREADABLE_PAUSE:
+            return None
+        return "our orders are told in words that cannot be read"
 
     def round_trip(self, span: int) -> str | None:
         """An answer came, or was given up, after so many nanoseconds."""

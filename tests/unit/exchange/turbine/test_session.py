@@ -334,7 +334,7 @@ def test_a_book_that_stays_as_it_is_is_told_again_when_it_is_asked_for_or_after_
     told: list[float] = []
     for tenth in range(1, 160):
         talk.after(0.1)
-        talk.frame(book_frame([(400_000, 1, THEIRS)]))
+        talk.frame(book_frame([(400_000, 1, THEIRS)], [(600_000, 4, THEIRS)]))
         talk.answer(yes=same)
         told += [tenth / 10 for book in talk.books() if book.outcome is YES]
     assert told == [0.1, 5.1, 10.1, 15.1]
@@ -523,6 +523,53 @@ def test_answers_of_the_same_second_are_all_taken() -> None:
         talk.frame(book_frame())
         talk.answer(yes=read([(400_000 + n, 3, THEIRS)]))
     assert sum(isinstance(e, BookSnapshot) and e.outcome is YES for e in talk.events()) == 5
+
+
+def test_books_that_never_were_what_the_stream_shows_are_not_told_and_soon_a_gap() -> None:
+    """A cache that is old from its first answer on, beside a stream that lives."""
+    talk = Talk().up()
+    talk.session.subscribe(talk.now, MARKET)
+    talk.frame(json.dumps({"type": "subscribe", "marketId": MARKET, "data": {}}))
+    old = {"yes": read([(400_000, 3, THEIRS)], [(600_000, 3, THEIRS)]), "no": read([(390_000, 3, THEIRS)])}
+    talk.frame(book_frame([(450_000, 3, THEIRS)], [(600_000, 3, THEIRS)]))
+    talk.answer(**old)
+    for n in range(10):
+        talk.alive(0.5)
+        talk.frame(book_frame([(450_000 + n, 3, THEIRS)], [(600_000, 3, THEIRS)]))
+        talk.answer(**old)
+    assert {type(event) for event in talk.events()} == {FeedHeartbeat}
+    talk.alive(0.5)
+    talk.frame(book_frame([(450_000, 3, THEIRS)], [(600_000, 3, THEIRS)]))
+    talk.answer(**old)
+    gap, lost = (event for event in talk.events() if not isinstance(event, FeedHeartbeat))
+    assert isinstance(gap, GapDetected)
+    assert "best prices" in gap.detail
+    assert isinstance(lost, FeedLost)
+
+
+def test_answers_that_are_overtaken_by_a_frame_each_time_are_held_against_the_frame_before_it() -> None:
+    talk = Talk().following()
+    for n in range(40):
+        talk.frame(book_frame([(400_000 + n, 3, THEIRS)]))
+        talk.answer(no=read([(400_000 + n - 1, 3, THEIRS)] if n else []))
+        talk.alive(0.5)
+    assert not any(isinstance(event, GapDetected) for event in talk.events())
+
+
+def test_books_that_stop_following_the_stream_are_a_gap_and_one_that_was_overtaken_is_none() -> None:
+    talk = Talk().following()
+    for n in range(40):
+        price = 400_000 + n * 1_000
+        talk.frame(book_frame([(price, 3, THEIRS)]))
+        talk.alive(0.5)
+        # Each second answer is from after the next change, whose frame is on its way.
+        talk.answer(no=read([(price + 1_000 * (n % 2), 3, THEIRS)]))
+    assert not any(isinstance(event, GapDetected) for event in talk.events())
+    for n in range(12):
+        talk.frame(book_frame([(500_000 + n, 3, THEIRS)]))
+        talk.alive(0.5)
+        talk.answer(no=read([(440_000, 3, THEIRS)]))
+    assert any(isinstance(event, GapDetected) for event in talk.events())
 
 
 # -- books, filtered -----------------------------------------------------------------------------------------

@@ -1,10 +1,18 @@
-"""When a connection is fit to quote over: round trips, the two clocks, a process that stood still."""
+"""When a connection is fit to quote over: round trips, the two clocks, a standstill, words for our orders."""
 
 from __future__ import annotations
 
 import pytest
 
-from turbine_agent.exchange.turbine.vitals import PROOFS, TRIPS, VitalParams, Vitals, asleep_s
+from turbine_agent.exchange.turbine.vitals import (
+    PROOFS,
+    TRIPS,
+    UNREADABLE_MAX,
+    UNREADABLE_PAUSE,
+    VitalParams,
+    Vitals,
+    asleep_s,
+)
 from turbine_agent.model.units import MILLISECOND, SECOND, Nanos
 
 T0_S = 1_769_764_500
@@ -110,3 +118,23 @@ def test_a_fast_clock_has_more_patience() -> None:
     assert params.round_trip_ns == 20 * SECOND
     assert params.order_age_ns == 5 * SECOND
     assert VitalParams().at_speed(0.5) == VitalParams()
+
+
+def test_orders_in_words_that_cannot_be_read_three_times_are_told_once_and_tried_again_after_a_while() -> (
+    None
+):
+    talk, now = vitals(), Nanos(T0_S * SECOND)
+    for _ in range(UNREADABLE_MAX - 1):
+        assert talk.told_orders("orders[0].filledSize: is missing", now) is None
+    assert talk.unreadable(now) is None
+    told = talk.told_orders("orders[0].filledSize: is missing", now)
+    assert told is not None
+    assert "probe" in told
+    assert talk.told_orders("orders[0].filledSize: is missing", now) is None, "once"
+    assert talk.unreadable(Nanos(now + UNREADABLE_PAUSE - 1)) is not None
+    later = Nanos(now + UNREADABLE_PAUSE)
+    assert talk.unreadable(later) is None
+    talk.told_orders("orders[0].filledSize: is missing", later)
+    assert talk.unreadable(later) is not None, "one was enough"
+    talk.told_orders(None, later)
+    assert talk.unreadable(later) is None
