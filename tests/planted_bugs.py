@@ -1919,7 +1919,6 @@ BUGS = (
         "if store.is_connected and (silence := store.now - store.last_contact_ts)",
         "tests/scenario/test_halts.py",
     ),
-    ),
     Bug(
         "books-told-that-no-frame-bears-out",
         "exchange/turbine/session.py",
