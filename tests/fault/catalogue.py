@@ -5,6 +5,7 @@ Sixty-eight entries, F01 to F68, each once. `injected` says by what means, in wo
     exchange: NAME, ...   faults of the served exchange (`turbine-agent exchange --fault`)
     weather: NAME, ...    faults between the core and the simulated exchange (`tests/fault/weather.py`)
     proxy: NAME, ...      the bad line (`tests/e2e/proxy.py`)
+    campaign: NAME, ...   troubles of `turbine-agent campaign` that are not faults of the exchange's
     process: ...          a real process is killed, stopped or starved
     test: ...             the test says it itself
 
@@ -281,7 +282,7 @@ CATALOGUE: Final = (
     Entry(
         number=19,
         title="the wall clock jumps an hour",
-        injected=("exchange: clock-skew", "test: a clock"),
+        injected=("campaign: clock-wrong", "exchange: clock-skew", "test: a clock"),
         expected="timers are monotonic; our clock is read once and counted on; 2 s from the exchange's,"
         " nothing is signed",
         shown=(
@@ -301,7 +302,7 @@ CATALOGUE: Final = (
     Entry(
         number=21,
         title="suspend and resume",
-        injected=("process: SIGSTOP for a while, SIGCONT", "weather: timer_late"),
+        injected=("campaign: standstill", "process: SIGSTOP for a while, SIGCONT", "weather: timer_late"),
         expected="the silence is found by the first timer: halt, cancel, full resync; the guardian has"
         " cancelled before",
         shown=(
@@ -598,7 +599,11 @@ CATALOGUE: Final = (
     Entry(
         number=47,
         title="DNS, TLS, nobody listens",
-        injected=("proxy: refuse, reset", "test: a name that does not resolve, a certificate of nobody's"),
+        injected=(
+            "campaign: net-down",
+            "proxy: refuse, reset",
+            "test: a name that does not resolve, a certificate of nobody's",
+        ),
         expected="surely not sent, halted, and found again",
         shown=(
             f"{WIRE}::test_f47_an_exchange_that_cannot_be_reached_gets_no_orders_and_is_found_again",
@@ -613,6 +618,7 @@ CATALOGUE: Final = (
         number=48,
         title="slow, lossy, narrow lines",
         injected=(
+            "campaign: net-loss, net-slow",
             "proxy: delay_s, jitter_s, stall_rate, bytes_per_s, close_delay_s",
             "exchange: slow-answer",
         ),
@@ -697,7 +703,10 @@ CATALOGUE: Final = (
     Entry(
         number=55,
         title="kill -9 at every step",
-        injected=("process: SIGKILL at labelled places (tests/e2e/kill.py)",),
+        injected=(
+            "campaign: kill",
+            "process: SIGKILL at labelled places (tests/e2e/kill.py)",
+        ),
         expected="no order without a durable intent, no lost fill, books equal to the unit",
         shown=(f"{RUN}::test_a_killed_run_is_taken_up_where_it_was",),
         still_open="the campaign of hundreds of kills (python -m tests.e2e.kill) is run by hand, not in the"
@@ -706,14 +715,20 @@ CATALOGUE: Final = (
     Entry(
         number=56,
         title="loss of power",
-        injected=("test: a disk that forgets what was not synced (runtime/campaign/disk.py)",),
+        injected=(
+            "campaign: power-loss",
+            "test: a disk that forgets what was not synced (runtime/campaign/disk.py)",
+        ),
         expected="exactly what was flushed is there, and orders leave after the flush",
         shown=(f"{POWER}::test_f56_after_a_loss_of_power_exactly_what_was_flushed_is_there",),
     ),
     Entry(
         number=57,
         title="disk full, read-only, failing",
-        injected=("test: a failing disk",),
+        injected=(
+            "campaign: disk-full, disk-error",
+            "test: a failing disk",
+        ),
         expected="no journal, no orders; pulled, with a clear message",
         shown=(
             f"{JOURNAL}::test_f57_a_failing_disk_ends_the_journal_and_what_was_flushed_is_safe",
@@ -748,7 +763,10 @@ CATALOGUE: Final = (
     Entry(
         number=60,
         title="SIGSTOP for a minute, then SIGCONT",
-        injected=("process: SIGSTOP, SIGCONT",),
+        injected=(
+            "campaign: standstill",
+            "process: SIGSTOP, SIGCONT",
+        ),
         expected="the guardian cancels at 5 s; the trader learns of it and resyncs",
         shown=(
             f"{GUARDIAN}::test_sigstop_of_the_trader_and_the_guardian_cancels_and_tells_it_when_it_goes_on",
@@ -769,7 +787,10 @@ CATALOGUE: Final = (
     Entry(
         number=62,
         title="two instances with one wallet",
-        injected=("test: a second client with the same key",),
+        injected=(
+            "campaign: foreign-order",
+            "test: a second client with the same key",
+        ),
         expected="on one machine the lease refuses the second; on two, orders and cancels of somebody else"
         " latch both",
         shown=(
@@ -799,7 +820,10 @@ CATALOGUE: Final = (
     Entry(
         number=65,
         title="an exception nobody expected, in any task",
-        injected=("test: a task that raises",),
+        injected=(
+            "campaign: crash",
+            "test: a task that raises",
+        ),
         expected="it comes out of the loop and the run ends; the guardian cancels",
         shown=(
             f"{TRANSPORT}::test_what_nobody_expected_stops_the_agent",
@@ -822,7 +846,10 @@ CATALOGUE: Final = (
     Entry(
         number=67,
         title="kill switch during another fault",
-        injected=("exchange: http-429@cancel, cancel-ignored, http-500, ws-frozen, slow-answer",),
+        injected=(
+            "campaign: operator-halt",
+            "exchange: http-429@cancel, cancel-ignored, http-500, ws-frozen, slow-answer",
+        ),
         expected="keeps trying until proof or expiry; what is unproven is named with its expiry",
         shown=(
             f"{MORE}::test_f67_a_kill_switch_keeps_trying_until_there_is_proof_or_the_orders_have_expired",
@@ -859,7 +886,8 @@ def page() -> str:
         "",
         "What can go wrong between an agent, its machine and its exchange, and what has to come of it. Each",
         "is injected by a test, by the means named: *exchange* are faults of docs/exchange.md, *weather*",
-        "those of `tests/fault/weather.py`, *proxy* those of `tests/e2e/proxy.py`.",
+        "those of `tests/fault/weather.py`, *proxy* those of `tests/e2e/proxy.py`, *campaign* the troubles of",
+        "docs/campaign.md that are not faults of the exchange's; most of those are in the campaign, too.",
         "",
         "This page is made from `tests/fault/catalogue.py`, by `python -m tests.fault.catalogue`; a test",
         "compares the two and looks for every fault and every test that is named.",
@@ -890,7 +918,7 @@ def names_of(means: str) -> tuple[str, list[str]]:
 
 def _marked(means: str) -> str:
     kind, names = names_of(means)
-    if kind in {"exchange", "weather", "proxy"}:
+    if kind in {"exchange", "weather", "proxy", "campaign"}:
         return f"{kind} " + ", ".join(f"`{name}`" for name in names)
     return means.replace(": ", " (", 1) + ")"
 

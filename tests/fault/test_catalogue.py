@@ -11,6 +11,7 @@ from tests.e2e.proxy import Weather as Line
 from tests.fault.catalogue import CATALOGUE, GROUPS, Entry, names_of, page
 from tests.fault.weather import Faults as Weather
 
+from turbine_agent.runtime.campaign.weather import TROUBLES, Kind
 from turbine_agent.simulation.server.faults import FAULTS
 from turbine_agent.simulation.server.faults import Faults as ServedFaults
 
@@ -47,6 +48,8 @@ def test_what_injects_an_entry_exists(entry: Entry) -> None:
             assert set(names) <= set(Weather.__struct_fields__), means
         elif kind == "proxy":
             assert set(names) <= {*Line.__struct_fields__, *dir(Proxy)}, means
+        elif kind == "campaign":
+            assert set(names) <= set(TROUBLES), means
         else:
             assert kind in {"process", "test"}, means
 
@@ -62,6 +65,18 @@ def test_every_fault_of_the_served_exchange_has_its_place() -> None:
     }
     readings = {"get-order-lag", "null-lists", "bare-books", "ws-no-trades", "lost-request", "http-502"}
     assert {fault.name for fault in FAULTS} - named - readings == set()
+
+
+def test_every_trouble_of_the_campaign_has_its_place() -> None:
+    named = {
+        name
+        for entry in CATALOGUE
+        for kind, names in map(names_of, entry.injected)
+        if kind == "campaign"
+        for name in names
+    }
+    own = {name for name, trouble in TROUBLES.items() if trouble.kind is not Kind.EXCHANGE}
+    assert named == own
 
 
 def test_the_page_is_made_from_the_catalogue() -> None:
