@@ -13,6 +13,7 @@ from tests.e2e.wire_rig import Crowd, Wire, play, wired
 
 from turbine_agent.core.agent import AgentState
 from turbine_agent.exchange.turbine.session import SessionParams
+from turbine_agent.exchange.turbine.transport import SocketTransport
 from turbine_agent.model.events import (
     Claimed,
     Liquidity,
@@ -354,16 +355,18 @@ def test_f47_orders_that_cannot_be_cancelled_end_with_their_time_to_live() -> No
             await w.until(lambda: bool(w.heard(OrderFilled)), 30)
             crowd.trades = False
             await w.until(w.is_quoting, 30)
-            config = w.client.config
+            transport = w.client._transport
+            assert isinstance(transport, SocketTransport)
+            url = transport._base_url
             # The name is not resolved any more, say; the stream, which is connected, lives on.
-            w.client.config = msgspec.structs.replace(config, base_url="http://127.0.0.1:1")
+            transport._base_url = "http://127.0.0.1:1"
             await w.until(lambda: w.state is AgentState.HALTED, 10)
             placed = w.agent.placed
             assert len(w.working()) == 2
             await w.until(lambda: not w.working(), 95)
             assert w.agent.placed == placed
             assert w.state is AgentState.HALTED, "nobody has shown that nothing is left"
-            w.client.config = config
+            transport._base_url = url
             await recover(w, crowd, RESERVED_S)
 
     play(script, limit_s=LIMIT_S)
