@@ -1947,6 +1947,13 @@ BUGS = (
         "        self._note_words(None)\n",
         "tests/e2e/test_more_faults_on_the_wire.py::test_f45_orders_in_words_that_nobody_knows_stop_the_quoting",
     ),
+    Bug(
+        "frames-are-no-life",
+        "exchange/turbine/session.py",
+        "        if now >= self._beat_ts + self.params.ping_ns:\n",
+        "        if not now:\n",
+        "tests/unit/exchange/turbine/test_session.py",
+    ),
 )
 
 

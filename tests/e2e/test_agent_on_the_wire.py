@@ -147,6 +147,8 @@ class Trouble(msgspec.Struct, frozen=True, kw_only=True):
     """Whether a new order can be on the books while it lasts."""
     orders_max: int = 2
     within_s: float = QUOTES_AGAIN_S
+    echo_s: float = 0.0
+    """How long after it something that was sent before may still arrive."""
 
 
 def halts(*names: str) -> frozenset[str]:
@@ -190,7 +192,7 @@ REQUESTS = (
     ),
     Trouble(name="F26 lost answer", faults=("lost-answer@place=1",)),
     Trouble(name="F26 502 after", faults=("http-502-after@place=1",)),
-    Trouble(name="F28 zombie orders", faults=("slow-request@place=1",), has_unknown=True),
+    Trouble(name="F28 zombie orders", faults=("slow-request@place=1",), has_unknown=True, echo_s=30),
     Trouble(name="F29 lost cancel", faults=("lost-request@cancel=1",), orders_max=4),
     Trouble(name="F29 lost cancel answer", faults=("lost-answer@cancel=1",)),
     Trouble(name="F29 cancel ignored", faults=("cancel-ignored=1",), orders_max=4),
@@ -219,6 +221,7 @@ async def go_through(w: Wire, crowd: Crowd, trouble: Trouble) -> None:
         assert w.server.exchange.counts_of(w.address).accepted == accepted
 
     w.fault("none")
+    await w.pass_time(trouble.echo_s)
     await recover(w, crowd, trouble.within_s)
 
 

@@ -249,6 +249,7 @@ class Session:
         self._next_connect: Nanos | None = None
         self._connecting_ts = Nanos(0)
         self._heard_ts = Nanos(0)
+        self._beat_ts = Nanos(0)
         self._pinged_ts = Nanos(0)
         self._failures = 0
         self._losses: deque[Nanos] = deque()
@@ -295,7 +296,7 @@ class Session:
         if self.link is not Link.CONNECTING:
             return
         self.link = Link.UP
-        self._heard_ts = self._pinged_ts = now
+        self._heard_ts = self._pinged_ts = self._beat_ts = now
         self._markets.clear()
         self._do(Ping())
         self._tell(FeedConnected(ts=now))
@@ -315,15 +316,16 @@ class Session:
     def pong(self, now: Nanos) -> None:
         """The exchange answered a ping."""
         if self.link is Link.UP:
-            self._heard_ts = now
             self._failures = 0
-            self._tell(FeedHeartbeat(ts=now))
+            self._beat(now)
 
     def frame(self, now: Nanos, frame: str | bytes) -> list[wire.StreamMessage]:
         """A frame came. Returns its messages, for whoever else has a use for them."""
         if self.link is not Link.UP:
             return []
         self._heard_ts = now
+        if now >= self._beat_ts + self.params.ping_ns:
+            self._beat(now)  # Whoever answers no ping, and goes on talking, lives as well.
         messages: list[wire.StreamMessage] = []
         try:
             lines = wire.frame_lines(frame)
@@ -582,6 +584,11 @@ class Session:
             book.told, book.told_ts = book.levels, now
             bids, asks = book.levels
             self._tell(BookSnapshot(ts=now, market_id=market_id, outcome=outcome, bids=bids, asks=asks))
+
+    def _beat(self, now: Nanos) -> None:
+        """The stream is alive: the core is told so often enough to tell it from one that hangs."""
+        self._heard_ts = self._beat_ts = now
+        self._tell(FeedHeartbeat(ts=now))
 
     def _on_garbled(self, now: Nanos, error: wire.DecodeError) -> None:
         self.garbled += 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from itertools import pairwise
 from random import Random
 from typing import TypeVar
 
@@ -237,6 +238,17 @@ def test_a_flapping_connection_is_left_alone_for_a_while() -> None:
     assert talk.take(Connect) == []
     talk.after(17)
     assert talk.take(Connect) == [Connect()]
+
+
+def test_a_stream_that_talks_and_answers_no_ping_is_alive() -> None:
+    talk = Talk().following()
+    for n in range(20):
+        talk.after(0.5)
+        talk.frame(book_frame([(400_000 + n, 1, THEIRS)]))
+        talk.take(Fetch)
+    assert talk.session.link is Link.UP
+    beats = [event.ts for event in talk.events() if isinstance(event, FeedHeartbeat)]
+    assert max(after - before for before, after in pairwise(beats)) <= 2 * SECOND
 
 
 def test_every_loss_is_told_once_and_every_connection_anew() -> None:
