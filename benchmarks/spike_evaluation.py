@@ -3,6 +3,9 @@
     .venv/bin/python -m benchmarks.spike_evaluation --hours 24 --seed 1 spike
     .venv/bin/python -m benchmarks.spike_evaluation --hours 24 --seed 1 engine
 
+Each prints its report as JSON; `table SPIKE.json ENGINE.json` sets two of them side by side, as in
+docs/spike_bot.md.
+
 Both trade over the adapter and real sockets with the served exchange, in virtual time, with the default
 settings and the faults that Turbine shows every day. What is compared is seen from the exchange's side, by
 the same eyes for both: trades of the wallet, booked in a ledger of the benchmark's own with the mid of the
@@ -20,6 +23,7 @@ import json
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import msgspec
 from tests.e2e.spike_rig import play, spiked
@@ -42,6 +46,8 @@ from turbine_agent.runtime.serve import ExchangeServer
 from turbine_agent.simulation.accounts import Trade
 from turbine_agent.simulation.exchange import SimulationParams
 from turbine_agent.simulation.matching import Execution
+from turbine_agent.simulation.server.records import OrderRecord
+from turbine_agent.simulation.server.refusals import RefusedError
 from turbine_agent.simulation.server.switches import Switches
 
 PARAMS = to_params(load(None, {}).settings)
@@ -56,6 +62,8 @@ class Auditor:
 
     def __init__(self, server: ExchangeServer, wallet: str) -> None:
         self.accounts: dict[MarketId, MarketAccount] = {}
+        self.refusals: dict[str, int] = {}
+        """Orders that the exchange refused, by what it said."""
         self.both = self.some = self.looks = 0
         """Seconds with both sides on the book, with at least one, and with a book to quote on."""
         self._seconds = 0
@@ -67,6 +75,8 @@ class Auditor:
         exchange.traded = self._on_traded  # type: ignore[method-assign]
         exchange.settled = self._on_settled  # type: ignore[method-assign]
         exchange.book_changed = self._on_book  # type: ignore[method-assign]
+        self._submitted = exchange.submit
+        exchange.submit = self._on_submit  # type: ignore[method-assign]
         server.scheduler.after(SECOND, self._look)
 
     def close(self) -> None:
@@ -104,6 +114,7 @@ class Auditor:
             "orders refused": counts.orders - counts.accepted,
             "cancels": counts.cancels,
             "errors": dict(sorted(errors.items())),
+            "refusals": dict(sorted(self.refusals.items())),
         }
 
     def parts(self) -> PnlParts:
@@ -119,6 +130,14 @@ class Auditor:
         bid = book.best_of_others(Side.BUY, self._wallet)
         ask = book.best_of_others(Side.SELL, self._wallet)
         return None if bid is None or ask is None else Price((bid + ask) // 2)
+
+    def _on_submit(self, record: OrderRecord) -> int:
+        try:
+            return self._submitted(record)
+        except RefusedError as error:
+            if record.trader == self._wallet:
+                self.refusals[error.text] = self.refusals.get(error.text, 0) + 1
+            raise
 
     def _on_traded(self, trade: Trade, execution: Execution) -> None:
         self._traded(trade, execution)
@@ -265,13 +284,32 @@ async def run_engine(hours: float, seed: int) -> None:
         report("engine", auditor, extra)
 
 
+def table(spike: dict[str, object], engine: dict[str, object]) -> str:
+    """Two reports side by side, for the documents: every figure that both have."""
+    lines = ["| | spike bot | engine |", "|---|---|---|"]
+    for name, ours in spike.items():
+        if name in {"bot", "seconds"} or name not in engine:
+            continue
+        theirs = engine[name]
+        if isinstance(ours, dict) and isinstance(theirs, dict):
+            keys = sorted(ours.keys() | theirs.keys())
+            lines += [f"| `{key}` | {ours.get(key, 0)} | {theirs.get(key, 0)} |" for key in keys]
+        else:
+            lines += [f"| {name.replace('_', ' ')} | {ours} | {theirs} |"]
+    return "\n".join(lines)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("bot", choices=("spike", "engine"))
+    parser.add_argument("what", choices=("spike", "engine", "table"))
+    parser.add_argument("reports", nargs="*", type=Path, help="for `table`: the spike bot's and the engine's")
     parser.add_argument("--hours", type=float, default=24.0)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
-    run = run_spike if options.bot == "spike" else run_engine
+    if options.what == "table":
+        print(table(*(json.loads(path.read_bytes()) for path in options.reports)))
+        return
+    run = run_spike if options.what == "spike" else run_engine
     play(lambda: run(options.hours, options.seed), limit_s=120 + 600 * options.hours)
 
 
