@@ -1946,6 +1946,34 @@ BUGS = (
         "        if rows:\n            self._note_words(None)\n",
         "        self._note_words(None)\n",
         "tests/e2e/test_more_faults_on_the_wire.py::test_f45_orders_in_words_that_nobody_knows_stop_the_quoting",
+    # -- left alone --
+    Bug(
+        "fills-of-a-hundred-trades-ago-are-not-looked-for",
+        "exchange/turbine/client.py",
+        "if self.tracker.wants(self.now()).activity:",
+        "if False:",
+        "tests/e2e/test_turbine_client_restart.py",
+    ),
+    Bug(
+        "activity-tells-a-second-time-what-the-list-tells",
+        "exchange/turbine/fills.py",
+        "if cut_s is None or row.time_s > cut_s:",
+        "if cut_s is None:",
+        "tests/unit/exchange/turbine/test_fills.py",
+    ),
+    Bug(
+        "activity-has-another-name-for-a-trade",
+        "exchange/turbine/fills.py",
+        "if not any(execution.name and execution.is_same(row, side) for execution in executions):",
+        "if True:",
+        "tests/unit/exchange/turbine/test_fills.py",
+    ),
+    Bug(
+        "the-exchange-keeps-every-id-of-an-order",
+        "simulation/exchange.py",
+        "        listing.order_ids.clear()\n",
+        "",
+        "tests/unit/simulation/server/test_state.py",
     ),
     Bug(
         "frames-are-no-life",

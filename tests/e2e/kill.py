@@ -70,6 +70,9 @@ LABELS: Final = {
 CLAIM_LABELS: Final = ("claim-signed", "claim-sent")
 """Places that are passed only while there is something to claim."""
 
+TRADING: Final = ("intent", "intent-durable", "order-signed", "order-answered", "cancel-answered")
+"""Those that any process comes to that trades."""
+
 ANY_MOMENT: Final = "any moment"
 STOPPED: Final = "SIGSTOP"
 
@@ -86,6 +89,9 @@ HALTED: Final = 20
 
 SPEED: Final = 8.0
 """Seconds of the exchange in one of the wall clock."""
+
+MISSED_MAX: Final = 8
+"""Processes in a row that do not come to a place where they trade."""
 
 START_S: Final = 10.0
 """Wall seconds in which a process has begun, on a machine that has other things to do."""
@@ -152,6 +158,7 @@ class Campaign:
         """How often the process was ended at each place."""
         self.missed = 0
         """How often it had to be ended elsewhere, because it did not come to a place in time."""
+        self._missed_in_row = 0
         self._read_to = 0
         """The last record of the journal that was looked at."""
         self._intents: dict[OrderId, None] = {}
@@ -230,7 +237,7 @@ class Campaign:
             process.kill()
             process.wait(30)
             self.missed += 1
-        self._count(process, label if is_reached else ANY_MOMENT)
+        self._count(process, label if is_reached else ANY_MOMENT, is_reached=is_reached)
         return is_reached
 
     def kill_somewhere(self) -> None:
@@ -248,7 +255,7 @@ class Campaign:
             process.kill()
             process.wait(30)
             self.missed += 1
-            self._count(process, ANY_MOMENT)
+            self._count(process, ANY_MOMENT, is_reached=False)
             return
         process.send_signal(signal.SIGSTOP)
         time.sleep(STOPPED_S / self.speed)
@@ -262,10 +269,16 @@ class Campaign:
         process.wait(30)
         self._count(process, STOPPED)
 
-    def _count(self, process: subprocess.Popen[bytes], label: str) -> None:
+    def _count(self, process: subprocess.Popen[bytes], label: str, *, is_reached: bool = True) -> None:
         if process.returncode != -signal.SIGKILL:
             self.wrong.append(f"{label}: the agent ended with {process.returncode} before it was killed")
         self.reached[label] = self.reached.get(label, 0) + 1
+        if not is_reached:
+            self._missed_in_row += 1
+        elif label in TRADING:
+            self._missed_in_row = 0
+        if self._missed_in_row >= MISSED_MAX:
+            self.wrong.append(f"{MISSED_MAX} processes in a row did not trade: see agent.log")
         self.compare(label)
 
     def _wait(self, process: subprocess.Popen[bytes], patience_s: float) -> bool:

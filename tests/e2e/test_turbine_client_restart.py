@@ -13,9 +13,10 @@ from tests.e2e.wire_rig import Crowd, Wire, play, wired
 
 from turbine_agent.core.agent import AgentState
 from turbine_agent.model.events import Claimed, MarketClosed, MarketResolved, OrderFilled, SettlementUpdated
-from turbine_agent.model.markets import Side
-from turbine_agent.model.units import SECOND, Nanos
+from turbine_agent.model.markets import Outcome, Side
+from turbine_agent.model.units import MICROS, SECOND, Nanos
 from turbine_agent.simulation.exchange import SimulationParams
+from turbine_agent.simulation.flow import HOUSE
 from turbine_agent.simulation.server.switches import Switches
 
 SHORT = Switches(
@@ -136,5 +137,34 @@ def test_a_process_killed_again_and_again_keeps_its_books() -> None:
             assert w.heard(OrderFilled)
             assert_booked_once(w)
             assert w.wrong == []
+
+    play(script, limit_s=LIMIT_S)
+
+
+def test_what_was_filled_a_hundred_trades_ago_is_found_among_our_own() -> None:
+    """The list of a market's trades has room for a hundred: ours is not in it when the next process looks."""
+
+    async def script() -> None:
+        async with wired(PARAMS, STILL, seed=1, is_filtered=False) as w:
+            crowd = Crowd(w.server, trades=False)
+            w.orders_max = 4
+            await w.until(w.is_quoting, QUOTES_AGAIN_S)
+            entry = w.server.exchange.by_asset["BTC"][-1]
+            carry = await w.kill()
+            crowd._send(entry, "retail-1", Outcome.YES, Side.SELL, 3, 45)
+            crowd._send(entry, "retail-1", Outcome.YES, Side.BUY, 10, 55)
+            await w.sleep(10)
+            for _ in range(110):
+                crowd._send(entry, HOUSE, Outcome.YES, Side.SELL, 2, 59)
+                crowd._send(entry, "retail-1", Outcome.YES, Side.BUY, 2, 59)
+            await w.sleep(10)
+            assert not any(w.address in {trade.buyer, trade.seller} for trade in list(entry.trades)[-100:])
+            await w.take_over(carry)
+            await w.until(lambda: w.heard(OrderFilled) != [] and not w.differences(), 30)
+            assert sorted(event.qty for event in w.heard(OrderFilled)) == [3 * MICROS, 10 * MICROS]
+            await w.until(w.is_quoting, QUOTES_AGAIN_S)
+            assert_booked_once(w)
+            assert w.wrong == []
+            assert "position_mismatch" not in w.halts()
 
     play(script, limit_s=LIMIT_S)

@@ -705,12 +705,10 @@ CATALOGUE: Final = (
         title="kill -9 at every step",
         injected=(
             "campaign: kill",
-            "process: SIGKILL at labelled places (tests/e2e/kill.py)",
+            "process: SIGKILL at labelled places; hundreds by hand (tests/e2e/kill.py)",
         ),
         expected="no order without a durable intent, no lost fill, books equal to the unit",
         shown=(f"{RUN}::test_a_killed_run_is_taken_up_where_it_was",),
-        still_open="the campaign of hundreds of kills (python -m tests.e2e.kill) is run by hand, not in the"
-        " suite",
     ),
     Entry(
         number=56,

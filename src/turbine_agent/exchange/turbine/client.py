@@ -44,7 +44,7 @@ import msgspec
 from turbine_agent.exchange.turbine import outcome, session, wire
 from turbine_agent.exchange.turbine import vitals as pulse
 from turbine_agent.exchange.turbine.clock import SystemClock
-from turbine_agent.exchange.turbine.fills import Tracker
+from turbine_agent.exchange.turbine.fills import TRADES_MAX, Tracker
 from turbine_agent.exchange.turbine.outcome import (
     Done,
     NotSent,
@@ -136,6 +136,9 @@ LOOK_EVERY_S: Final = 1.0
 
 LOOK_GAP_S: Final = 0.1
 """Shortest time between two looks, whatever hints there are."""
+
+ACTIVITY_EVERY_S: Final = 5.0
+"""How often our own trades are looked through for one that its market's list may have no room for."""
 
 CLAIM_POLL_S: Final = 2.0
 CLAIM_POLLS_MAX: Final = 60
@@ -242,6 +245,7 @@ class TurbineClient:
         self._timer: asyncio.TimerHandle | None = None
         self._executions_lock = asyncio.Lock()
         self._look_wanted = asyncio.Event()
+        self._activity_ts = Nanos(0)
         self._is_hinted = False
         """Something points at a fill that the list of open orders will tell of."""
         self._reads_failed = 0
@@ -572,9 +576,27 @@ class TurbineClient:
             if failed is not None:
                 self._emit_all(self.tracker.on_failed(failed, self.now()))
             await asyncio.gather(*(self._read_trades(market_id) for market_id in markets))
+            if self.tracker.wants(self.now()).activity:
+                await self._read_activity()
+
+    async def _read_activity(self) -> None:
+        """A list that is not described in full: if it cannot be had or read, nothing is wrong."""
+        if self.now() < self._activity_ts + ACTIVITY_EVERY_S * SECOND:
+            return
+        self._activity_ts = self.now()
+        target = wire.path(constants.USER_ACTIVITY, address=self._trader)
+        target += wire.query(chain_id=self.config.chain.chain_id, limit=TRADES_MAX)
+        verdict = judge(await self._ask(target, is_private=True))
+        if isinstance(verdict, Done):
+            try:
+                rows = wire.activity(verdict.body)
+            except wire.DecodeError:
+                self.undecodable += 1
+                return
+            self._emit_all(self.tracker.on_activity(rows, self.now()))
 
     async def _read_trades(self, market_id: MarketId) -> None:
-        target = wire.path(constants.TRADES, market_id=market_id) + wire.query(limit=100)
+        target = wire.path(constants.TRADES, market_id=market_id) + wire.query(limit=TRADES_MAX)
         rows = await self._read(target, lambda body: wire.trades(body, market_id))
         if rows is not None:
             self._emit_all(self.tracker.on_trades(market_id, rows, self.now()))

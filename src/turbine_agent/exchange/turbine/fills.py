@@ -6,8 +6,9 @@ The exchange does not tell a trader of his fills. What it tells, when asked, is
   pending     everybody's matched trades on their way to the chain: parties, price, size, transaction
   failed      those that did not get there
   trades      those that did, by market; the only list that names the outcome
+  activity    our own ones among these, of all markets
 
-and none of the last three names an order. So *how much* comes from the orders alone, and *at what price
+and none of the last four names an order. So *how much* comes from the orders alone, and *at what price
 and with what fate* from the other lists, which are laid over it:
 
   * what an order has more than we have reported is a shortfall; executions of ours that fit it (market,
@@ -24,6 +25,10 @@ and with what fate* from the other lists, which are laid over it:
 Fees are in no list. A taker pays one, and who took is certain for an order that was not matched when it
 arrived, and for a trade that names the taker. Until then a fill of an order that may have taken is told with
 the fee, and its settlement takes back what was not due.
+
+The list of trades has room for a hundred. What was filled while nobody looked (a process was down for
+minutes) may not be in it any more; then, and only for what is older than all of that list, our activity is
+read.
 
 The same execution may be in several lists and come again in each reading: it is recognised by transaction and
 place in the batch, else by transaction and what was traded. A fill's id is made of the same, so it is stable.
@@ -100,6 +105,9 @@ that was placed a moment ago."""
 CLOCK_SLACK_S: Final = 5
 """An execution may carry a time this much before its order left: the exchange's clock is not ours."""
 
+
+TRADES_MAX: Final = 100
+"""As many as a market's list of trades can have. One that is shorter has all there ever were."""
 
 R = TypeVar("R", wire.TradeRow, wire.TransferRow)
 
@@ -330,6 +338,8 @@ class Wants(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Markets whose trades, and with them the pending and failed ones, matter."""
     transactions: tuple[str, ...]
     """Transactions that are in no list."""
+    activity: bool
+    """Our own latest trades: a fill may be older than what its market's list of trades has room for."""
 
 
 class Tracker:
@@ -365,6 +375,8 @@ class Tracker:
         """When the pending ones were asked for, if the failed ones were not read since."""
         self._round_ts = Nanos(0)
         """The same for the latest pending and failed ones that were read in this order."""
+        self._cut_s: dict[MarketId, int] = {}
+        """How far back a market's trades went in the latest reading, Unix seconds; only where it was full."""
         self._looked_ts: dict[MarketId, Nanos] = {}
         """The same for the latest round of three lists: what was matched before is surely in one of them."""
 
@@ -601,21 +613,26 @@ class Tracker:
     def on_trades(self, market_id: MarketId, rows: tuple[wire.TradeRow, ...], ts: Nanos) -> list[AnyEvent]:
         """The latest trades of one market were read: all of them are settled."""
         self._looked_ts[market_id] = self._round_ts
+        self._cut_s.pop(market_id, None)
+        if len(rows) >= TRADES_MAX:
+            self._cut_s[market_id] = min(row.time_s for row in rows)
         events: list[AnyEvent] = []
-        known = self._known_trades.setdefault(market_id, {})
         for row, side in self._ours(rows[::-1]):
-            name = (row.trade_id or f"{row.tx_hash}:{row.price}:{row.qty}:{row.time_s}", side)
-            if name in known:
+            self._take_trade(row, side, ts, events)
+        return events + self.explain(ts)
+
+    def on_activity(self, rows: tuple[wire.TradeRow, ...], ts: Nanos) -> list[AnyEvent]:
+        """Our own latest trades were read. They tell of what is too old for a market's list, and of nothing
+        else: two lists may call the same trade by different names.
+        """
+        events: list[AnyEvent] = []
+        for row, side in self._ours(rows[::-1]):
+            cut_s = self._cut_s.get(row.market_id)
+            if cut_s is None or row.time_s > cut_s:
                 continue
-            known[name] = None
-            trade = self._of_trade(row, side, ts)
-            if trade is not None:
-                trade.name = name[0]
-                trade.outcome = row.outcome
-                trade.took = None if row.taker_side is None else row.taker_side is side
-                self._give_back(trade)
-                trade.tx_hash = trade.tx_hash or row.tx_hash
-                self._end(trade, Fate.SETTLED, ts, events)
+            executions = self._executions.get(row.market_id, ())
+            if not any(execution.name and execution.is_same(row, side) for execution in executions):
+                self._take_trade(row, side, ts, events)
         return events + self.explain(ts)
 
     def on_transaction(self, tx_hash: str, status: wire.TxStatus, ts: Nanos) -> list[AnyEvent]:
@@ -658,11 +675,18 @@ class Tracker:
             ),
             markets=tuple(markets),
             transactions=tuple(lost),
+            activity=any(
+                fill.room
+                and fill.order.sent_ts // SECOND
+                <= self._cut_s.get(fill.order.terms.market_id, 0) + CLOCK_SLACK_S
+                for fill in self._fills
+            ),
         )
 
     def retire(self, market_id: MarketId) -> None:
         """A market is over and paid out: nothing about its trades matters any longer."""
         self._looked_ts.pop(market_id, None)
+        self._cut_s.pop(market_id, None)
         self._executions.pop(market_id, None)
         self._known_trades.pop(market_id, None)
         self._fills = [fill for fill in self._fills if fill.order.terms.market_id != market_id]
@@ -864,6 +888,22 @@ class Tracker:
             return None
         executions.append(_Execution(row, side, ts, slot=row.batch_index))
         return executions[-1]
+
+    def _take_trade(self, row: wire.TradeRow, side: Side, ts: Nanos, events: list[AnyEvent]) -> None:
+        """A trade has settled: note it, if it is new."""
+        known = self._known_trades.setdefault(row.market_id, {})
+        name = (row.trade_id or f"{row.tx_hash}:{row.price}:{row.qty}:{row.time_s}", side)
+        if name in known:
+            return
+        known[name] = None
+        trade = self._of_trade(row, side, ts)
+        if trade is not None:
+            trade.name = name[0]
+            trade.outcome = row.outcome
+            trade.took = None if row.taker_side is None else row.taker_side is side
+            self._give_back(trade)
+            trade.tx_hash = trade.tx_hash or row.tx_hash
+            self._end(trade, Fate.SETTLED, ts, events)
 
     def _of_trade(self, row: wire.TradeRow, side: Side, ts: Nanos) -> _Execution | None:
         """Which execution a trade is about. It does not tell its place in the batch: of several that were the

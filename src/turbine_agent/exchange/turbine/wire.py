@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any, Final, NamedTuple, TypeVar
@@ -454,6 +455,17 @@ def trades(body: bytes, market_id: MarketId) -> tuple[TradeRow, ...]:
     return tuple(
         _trade(_row(item, f"trades[{n}]"), f"trades[{n}]", market_id) for n, item in enumerate(items)
     )
+
+
+def activity(body: bytes) -> tuple[TradeRow, ...]:
+    """Our own latest trades in all markets. What else may be in that list is not described, and left out."""
+    rows: list[TradeRow] = []
+    for n, item in enumerate(_list(_json(body, "activity"), "activity", "activity")):
+        path = f"activity[{n}]"
+        with suppress(DecodeError):
+            row = _row(item, path)
+            rows.append(_trade(row, path, _market_id(row, "marketId", path)))
+    return tuple(rows)
 
 
 def pending_trades(body: bytes) -> tuple[TransferRow, ...]:

@@ -15,6 +15,7 @@ from turbine_agent.exchange.turbine.fills import (
     FOREIGN_AFTER,
     GRACE,
     LOST_AFTER,
+    TRADES_MAX,
     Tracker,
 )
 from turbine_agent.exchange.turbine.wire import OrderRow, OrderStatus, Placed, TradeRow, TransferRow, TxStatus
@@ -1001,3 +1002,54 @@ def test_an_order_whose_end_nobody_told_is_asked_for_by_the_next_process_and_the
     assert taken_over(bench).tracker.wants(bench.ts).order_hashes == (order_id,)
     bench.store.apply(OrderExpired(ts=bench.ts, order_id=order_id))
     assert taken_over(bench).tracker.wants(bench.ts).order_hashes == ()
+
+
+# -- what a market's list has no room for --------------------------------------------------------------------
+
+
+def later_ones(talk: Talk) -> list[TradeRow]:
+    """A hundred trades of others, a minute later, newest first."""
+    talk.after(60 * SECOND)
+    return [
+        msgspec.structs.replace(
+            talk.trade(200 - n, f"0xo{n}", 1), buyer=THEM, time_s=talk.now // SECOND - n // 4
+        )
+        for n in range(TRADES_MAX)
+    ]
+
+
+def test_a_fill_older_than_its_markets_list_of_trades_settles_by_our_own_activity() -> None:
+    talk = Talk()
+    order_id = talk.place(1)
+    ours = talk.trade(7, "0xt1", 4)
+    others = later_ones(talk)
+    assert talk.listed(talk.row(order_id, 4)) == []
+    assert talk.traded(*others) == []
+    assert not talk.tracker.wants(talk.now).activity, "what is not told yet may still turn up"
+    talk.after(GRACE)
+    talk.pending()
+    talk.failed()
+    told = fill(talk.traded(*others))
+    assert (told.order_id, told.qty, told.is_estimate) == (order_id, 4, True)
+    assert talk.tracker.wants(talk.now).activity
+    settled = fate(talk.tracker.on_activity((ours,), talk.now))
+    assert (settled.order_id, settled.fill_id, settled.status) == (order_id, told.fill_id, SETTLED)
+    assert not talk.tracker.wants(talk.now).activity
+    assert talk.tracker.on_activity((ours,), talk.now) == []
+
+
+def test_activity_tells_nothing_of_what_a_markets_list_can_show() -> None:
+    talk = Talk()
+    order_id = talk.place(1, qty=20)
+    talk.listed(talk.row(order_id, 4))
+    first = talk.trade(7, "0xt1", 4)
+    assert len(talk.traded(first)) == 2
+    # The list is short, and has all there is; another list may have another name for the same trade.
+    renamed = msgspec.structs.replace(first, trade_id="activity-1")
+    assert talk.tracker.on_activity((renamed,), talk.now) == []
+    others = later_ones(talk)
+    assert talk.traded(*others) == []
+    assert talk.tracker.on_activity((renamed,), talk.now) == [], "it had its name when it was in the list"
+    newer = msgspec.structs.replace(first, trade_id="activity-2", tx_hash="0xt2", time_s=others[0].time_s)
+    assert talk.tracker.on_activity((newer,), talk.now) == []
+    assert talk.listed(talk.row(order_id, 8)) == [], "neither explains anything new"

@@ -320,6 +320,18 @@ def test_an_endless_list_is_refused(key: str) -> None:
         LISTS[key][0](b"[" + b"1," * wire.LIST_MAX + b"1]")
 
 
+def test_of_our_activity_only_trades_are_read() -> None:
+    body = text(
+        {"activity": [trade(), {"kind": "claim"}, None, trade(id=2, price=-1), trade(id=3)], "pnl": 5}
+    )
+    assert [row.trade_id for row in wire.activity(body)] == ["12345", "3"]
+    assert {row.market_id for row in wire.activity(body)} == {MARKET}
+    assert wire.activity(text({"activity": None})) == ()
+    for strange in (b"", b"5", b"<html>", b'{"pnl": 5}'):
+        with pytest.raises(DecodeError):
+            wire.activity(strange)
+
+
 # -- orders --------------------------------------------------------------------------------------------------
 
 
