@@ -1969,6 +1969,13 @@ BUGS = (
         "tests/unit/exchange/turbine/test_fills.py",
     ),
     Bug(
+        "a-person-cannot-settle-what-nobody-tells-of",
+        "core/state.py",
+        "for key in list(state.account.pending):",
+        "for key in list(state.account.pending)[:0]:",
+        "tests/scenario/test_restart.py",
+    ),
+    Bug(
         "the-exchange-keeps-every-id-of-an-order",
         "simulation/exchange.py",
         "        listing.order_ids.clear()\n",

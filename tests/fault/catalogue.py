@@ -462,8 +462,7 @@ CATALOGUE: Final = (
             f"{HALTS}::test_a_fill_at_a_worse_price_than_the_orders_latches",
             f"{FILLS}::test_a_trade_that_no_order_of_ours_can_have_made_is_told_once",
         ),
-        still_open="the guessed fill of the order stays pending, so that"
-        " ADOPT cannot settle that market before it is resolved; a fill of the wrong outcome at our own"
+        still_open="a fill of the wrong outcome at our own"
         " price is not told from a right one before its settlement",
     ),
     Entry(

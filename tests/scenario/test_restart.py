@@ -13,12 +13,14 @@ from turbine_agent.model.events import (
     BalanceRead,
     CancelReason,
     FeedConnected,
+    Liquidity,
     MarketOpened,
     MarketResolved,
     OpenOrdersRead,
     OperatorAction,
     OperatorRequested,
     OrderCancelled,
+    OrderFilled,
     PositionsRead,
     Restored,
     SettlementUpdated,
@@ -26,7 +28,7 @@ from turbine_agent.model.events import (
 from turbine_agent.model.ids import FillId, MarketId, OrderId
 from turbine_agent.model.markets import Outcome, Side
 from turbine_agent.model.orders import Holding, OpenOrder, SettlementStatus
-from turbine_agent.model.units import MICROS, SECOND, Money, Nanos, Price, Qty
+from turbine_agent.model.units import MICROS, SECOND, Money, Nanos, Price, Qty, notional
 
 FOREIGN = OrderId("0x" + "77" * 32)
 
@@ -259,3 +261,44 @@ def test_tokens_that_appeared_are_adopted_at_the_mark() -> None:
         assert talk.agent.store.ledger.pnl == 0
         assert account.unexplained_pico() == 0
         talk.ignore()
+
+
+def test_a_fill_whose_fate_nobody_tells_is_settled_when_a_person_adopts_the_exchanges_figures() -> None:
+    with Talk() as talk:
+        bid, ask = talk.quote()
+        terms = talk.agent.store.orders[bid].terms
+        talk.hear(
+            OrderFilled(
+                ts=talk.ts,
+                order_id=bid,
+                fill_id=FillId("cum:0-10"),
+                price=terms.price,
+                qty=terms.qty,
+                fee=Money(49_000),
+                liquidity=Liquidity.MAKER,
+                is_estimate=True,
+            )
+        )
+        talk.ignore()
+        cash = Money(CASH - notional(terms.price, terms.qty))
+        for _ in range(2):
+            hold(talk, terms.qty)
+            talk.ignore()
+            balance(talk, cash)
+            talk.ignore()
+        assert {"position_mismatch", "balance_mismatch"} <= {halt.value for halt in talk.agent.halts}
+        talk.cancelled(ask)
+        talk.listed()
+        ledger = talk.agent.store.ledger
+        pnl = ledger.pnl
+        talk.hear(OperatorRequested(ts=talk.ts, action=OperatorAction.ADOPT, reason="it was filled"))
+        account = ledger.accounts[MARKET.market_id]
+        assert not account.pending
+        assert (account.settled.yes, ledger.settled_cash, ledger.pnl) == (terms.qty, cash, pnl)
+        assert account.unexplained_pico() == 0
+        talk.ignore()
+        hold(talk, terms.qty)
+        talk.ignore()
+        balance(talk, cash)
+        talk.ignore()
+        assert not {"position_mismatch", "balance_mismatch"} & {halt.value for halt in talk.agent.halts}

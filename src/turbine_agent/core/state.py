@@ -769,14 +769,22 @@ class StateStore:
     def adopt(self) -> None:
         """Take the exchange's latest figures for the truth: a person has looked at them.
 
-        What cannot be valued yet, or would make a holding negative, stays a difference.
+        A fill that is pending where tokens differ has settled as it was told: whoever knew better never said
+        so. What cannot be valued yet, or would make a holding negative, stays a difference.
         """
+        cash = self.ledger.settled_cash
         for market_id, state in list(self.markets.items()):
+            if not any(self._difference(market_id, *self._holdings.get(market_id, (0, 0)))):
+                continue
+            for key in list(state.account.pending):
+                state.account.settle(key, SettlementStatus.SETTLED)
+                state.last_settled_ts = self._last_settled_ts = self.now
             yes, no = self._difference(market_id, *self._holdings.get(market_id, (0, 0)))
-            if (yes or no) and not state.account.pending:
+            if yes or no:
                 self._adopt_holding(state, yes, no)
         if self._cash_doubt is not None and not any(a.pending for a in self.ledger.live.values()):
-            self.ledger.contribute(Money(self._cash_doubt[1]))
+            booked = self.ledger.settled_cash - cash
+            self.ledger.contribute(Money(self._cash_doubt[1] - booked))
         self._holding_doubts = {}
         self._cash_doubt = None
 
