@@ -1946,6 +1946,7 @@ BUGS = (
         "        if rows:\n            self._note_words(None)\n",
         "        self._note_words(None)\n",
         "tests/e2e/test_more_faults_on_the_wire.py::test_f45_orders_in_words_that_nobody_knows_stop_the_quoting",
+    ),
     # -- left alone --
     Bug(
         "fills-of-a-hundred-trades-ago-are-not-looked-for",
