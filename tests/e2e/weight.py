@@ -50,6 +50,11 @@ def one_of(kind: type) -> object:
     return found[0]
 
 
+def exists(kind: type) -> bool:
+    """Is there an object of a class of ours?"""
+    return any(type(each) is kind for each in gc.get_objects())
+
+
 def tables_of(*packages: str) -> list[object]:
     """What modules of such packages of ours (`core`, `exchange` ...) keep in tables and caches."""
     found: list[object] = []
