@@ -54,7 +54,7 @@ LIMIT_REASONS: Final = frozenset(
 
 
 def agent_params(max_market_loss: int) -> AgentParams:
-    """No drawdown and no volatility can stop this agent: if it latches, something is wrong."""
+    """No drawdown, volatility or undone fill can stop this agent: if it latches, something is wrong."""
     return params(
         strategy={"order_size": 5 * MICROS},
         risk={
@@ -62,6 +62,7 @@ def agent_params(max_market_loss: int) -> AgentParams:
             "hard_drawdown": 1_000 * MICROS,
             "soft_drawdown": 900 * MICROS,
             "vol_pause_threshold": 900_000,
+            "settlement_failures_max": 100,
         },
         loop={"late_fill_ns": 3 * SECOND},
     )

@@ -77,6 +77,7 @@ PATIENCE: Final[dict[str, float]] = {
     "ws-frozen": 75.0,
     "ws-no-snapshot": 75.0,
     "ws-lost": 75.0,
+    "stale-books": 75.0,
     "ws-garbage": 75.0,
     "ws-reordered": 75.0,
     "ws-burst": 75.0,
