@@ -18,6 +18,7 @@ from tests.e2e.wire_rig import Wire, play, wired
 from turbine_agent.core.agent import AgentState
 from turbine_agent.model.events import OperatorAction, OperatorRequested
 from turbine_agent.model.reasons import LATCHING, Halt
+from turbine_agent.runtime.campaign.weather import READINGS
 from turbine_agent.runtime.config import load, to_params
 from turbine_agent.simulation.exchange import SimulationParams
 from turbine_agent.simulation.server.faults import FAULTS
@@ -26,18 +27,7 @@ from turbine_agent.simulation.server.switches import Switches
 HOURS: Final = float(os.environ.get("TURBINE_SOAK_HOURS", "0.05"))
 SEED: Final = int(os.environ.get("TURBINE_SOAK_SEED", "1"))
 
-NO_WEATHER: Final = {
-    "swapped-sides",
-    "prices-1e4",
-    "strike-1e8",
-    "bare-books",
-    "upper-case-status",
-    "ws-merged",
-    "renamed-fields",
-}
-"""Other readings of the protocol: an exchange does not change those within an hour."""
-
-LEFT_OUT: Final = NO_WEATHER | {
+LEFT_OUT: Final = (READINGS - {"null-lists"}) | {
     "gzip-bomb",  # Half a second for every answer that is packed.
     "resolved-twice",  # A claim under way then pays what nobody was told; a person has to look at that.
 }

@@ -33,6 +33,7 @@ from turbine_agent.model.markets import Outcome, Side
 from turbine_agent.model.params import AgentParams
 from turbine_agent.model.units import MICROS, SECOND, Nanos, Price, Qty
 from turbine_agent.protocol.constants import POLYGON, STREAM
+from turbine_agent.runtime.audit import differences
 from turbine_agent.runtime.driver import CommandDigest
 from turbine_agent.runtime.live import FORGETFUL, Ending, LiveRun
 from turbine_agent.runtime.replay import naming_of
@@ -227,28 +228,7 @@ class Wire:
 
     def differences(self) -> list[str]:
         """In what the agent's settled books differ from the exchange's. Empty once all has settled."""
-        ledger, exchange = self.agent.store.ledger, self.server.exchange
-        found = []
-        matched = [r for r in exchange.pending.values() if self.address in {r.buyer, r.seller}]
-        if matched:
-            found.append(f"{len(matched)} trades of ours have not settled")
-        if exchange.cash(self.address) != ledger.settled_cash:
-            found.append(f"cash: {exchange.cash(self.address)} there, {ledger.settled_cash} here")
-        for market_id, account in ledger.accounts.items():
-            ours, theirs = (account.settled.yes, account.settled.no), exchange.shares(self.address, market_id)
-            winner = exchange.markets[market_id].winner
-            if winner is not None:  # Those that lost are worth nothing, and gone with the claim.
-                ours, theirs = (ours[winner], 0), (theirs[winner], 0)
-            if ours != theirs:
-                found.append(f"tokens of {market_id}: {theirs} there, {ours} here")
-            if account.pending:
-                found.append(f"{len(account.pending)} fills of {market_id} are pending")
-        for entry in exchange.markets_of(self.address):
-            shares = exchange.shares(self.address, entry.market_id)
-            worth = any(shares) if entry.winner is None else shares[entry.winner]
-            if worth and entry.market_id not in ledger.accounts:
-                found.append(f"tokens of {entry.market_id}: {shares} there, none here")
-        return found
+        return differences(self.agent.store.ledger, self.server.exchange, self.address)
 
     def is_crowded(self) -> bool:
         """Is more of ours on one side of a book than may be?"""

@@ -56,6 +56,12 @@ ConfigOption = Annotated[
         "--config", metavar="FILE", help="Settings to use instead of config.yaml.", show_default=False
     ),
 ]
+HostOption = Annotated[
+    str | None,
+    typer.Option(
+        "--host", metavar="URL", help="Address of the exchange. [exchange.base_url]", show_default=False
+    ),
+]
 SetOption = Annotated[
     list[str] | None,
     typer.Option(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -10,6 +10,7 @@ from turbine_agent.cli.common import (
     ConfigOption,
     DataOption,
     ExitCode,
+    HostOption,
     JsonOption,
     ModeOption,
     SetOption,
@@ -30,10 +31,7 @@ def doctor(
     data: DataOption = None,
     wallet: WalletOption = None,
     mode: ModeOption = None,
-    host: Annotated[
-        str | None,
-        typer.Option(metavar="URL", help="Address of the exchange. [exchange.base_url]", show_default=False),
-    ] = None,
+    host: HostOption = None,
     config: ConfigOption = None,
     overrides: SetOption = None,
     *,

@@ -9,6 +9,7 @@ import typer
 from turbine_agent.cli.common import (
     ConfigOption,
     ExitCode,
+    HostOption,
     JsonOption,
     KeysError,
     SetOption,
@@ -30,10 +31,7 @@ _NAME_WIDTH = 16
 
 
 def probe(
-    host: Annotated[
-        str | None,
-        typer.Option(metavar="URL", help="Address of the exchange. [exchange.base_url]", show_default=False),
-    ] = None,
+    host: HostOption = None,
     asset: Annotated[str, typer.Option(metavar="SYMBOL", help="Whose quick market is looked at.")] = "BTC",
     interval: Annotated[int, typer.Option(min=1, max=1_440, help="Life of that market, minutes.")] = 15,
     seconds: Annotated[int, typer.Option(min=1, max=3_600, help="How long --ws listens.")] = 15,

@@ -7,14 +7,18 @@ same on both sides once everything has settled?
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from turbine_agent.core.agent import Agent
+from turbine_agent.core.ledger import Ledger
 from turbine_agent.model.events import AnyEvent, FeedHeartbeat
 from turbine_agent.model.ids import MarketId
 from turbine_agent.model.orders import Holding, OpenOrder
 from turbine_agent.model.units import SECOND, Money
 from turbine_agent.simulation.scheduler import Scheduler
+
+if TYPE_CHECKING:
+    from turbine_agent.simulation.server.state import ServedExchange
 
 EXPIRY_GRACE = SECOND
 """Orders expire on whole seconds of the exchange's clock; its sweep may be within the second."""
@@ -28,6 +32,31 @@ class Books(Protocol):
     def holdings(self) -> tuple[Holding, ...]: ...
 
     def cash(self) -> Money: ...
+
+
+def differences(ledger: Ledger, exchange: ServedExchange, wallet: str) -> list[str]:
+    """In what a ledger's settled books differ from a wallet's account. Empty once all has settled."""
+    found = []
+    matched = sum(wallet in {record.buyer, record.seller} for record in exchange.pending.values())
+    if matched:
+        found.append(f"{matched} trades of ours have not settled")
+    if exchange.cash(wallet) != ledger.settled_cash:
+        found.append(f"cash: {exchange.cash(wallet)} there, {ledger.settled_cash} here")
+    for market_id, account in ledger.accounts.items():
+        ours, theirs = (account.settled.yes, account.settled.no), exchange.shares(wallet, market_id)
+        winner = exchange.markets[market_id].winner
+        if winner is not None:  # Those that lost are worth nothing, and gone with the claim.
+            ours, theirs = (ours[winner], 0), (theirs[winner], 0)
+        if ours != theirs:
+            found.append(f"tokens of {market_id}: {theirs} there, {ours} here")
+        if account.pending:
+            found.append(f"{len(account.pending)} fills of {market_id} are pending")
+    for entry in exchange.markets_of(wallet):
+        shares = exchange.shares(wallet, entry.market_id)
+        worth = any(shares) if entry.winner is None else shares[entry.winner]
+        if worth and entry.market_id not in ledger.accounts:
+            found.append(f"tokens of {entry.market_id}: {shares} there, none here")
+    return found
 
 
 class Auditor:

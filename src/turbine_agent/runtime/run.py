@@ -20,11 +20,11 @@ import shutil
 import signal
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from importlib.metadata import version
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 
@@ -112,10 +112,18 @@ class GuardError(Exception):
     """There is no guardian. The text says what, why and what to do."""
 
 
+class LatchStore(Protocol):
+    """Where a latch stays when its process is gone: `latch.Latch`."""
+
+    def set(self, halts: Sequence[latch_file.LatchedHalt]) -> None: ...
+
+    def clear(self, reason: str, now: int) -> latch_file.Latched | None: ...
+
+
 class LatchKeeper:
     """An observer: what only a person ends is on the disk before anything else happens."""
 
-    def __init__(self, agent: Agent, latch: latch_file.Latch) -> None:
+    def __init__(self, agent: Agent, latch: LatchStore) -> None:
         self._agent = agent
         self._latch = latch
         self._kept: tuple[Latch, ...] = agent.latches()

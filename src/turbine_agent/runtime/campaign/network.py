@@ -30,6 +30,7 @@ from turbine_agent.exchange.turbine.transport import (
     StreamError,
 )
 from turbine_agent.model.units import MILLISECOND, SECOND, Nanos
+from turbine_agent.protocol.constants import ORDERS
 from turbine_agent.simulation.chance import Chance
 from turbine_agent.simulation.latency import Latency
 from turbine_agent.simulation.server.rest import Answer, Request, Rest
@@ -58,27 +59,13 @@ class Conditions(msgspec.Struct, kw_only=True):
 class Network:
     """Everything between processes and one exchange."""
 
-    def __init__(
-        self,
-        exchange: ServedExchange,
-        rest: Rest,
-        latency: Latency,
-        seed: int,
-        *,
-        make_line: Callable[[Network], Line] | None = None,
-    ) -> None:
-        """`make_line` makes lines that see more."""
+    def __init__(self, exchange: ServedExchange, rest: Rest, latency: Latency, seed: int) -> None:
         self.conditions = Conditions()
         self.exchange = exchange
         self.rest = rest
         self.struck: dict[str, int] = {"net-down": 0, "net-loss": 0, "net-slow": 0}
         self._latency = latency
         self._chance = Chance("network", seed)
-        self._make_line = make_line or Line
-
-    def line(self) -> Line:
-        """A new process's way to the exchange."""
-        return self._make_line(self)
 
     def travel(self, usual: int) -> int | None:
         """Nanoseconds that a message takes; None if it is lost."""
@@ -107,9 +94,10 @@ class Network:
 class Line:
     """A `Transport` into the simulation."""
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: Network, on_order: Callable[[], None] = lambda: None) -> None:
+        """`on_order` hears of every order as it leaves."""
         self.is_cut = False
-        self.requests = 0
+        self._on_order = on_order
         self._network = network
         self._exchange = network.exchange
         self._streams: list[_Stream] = []
@@ -138,7 +126,8 @@ class Line:
     async def request(self, request: HttpRequest) -> Result:
         if self.is_cut:
             return NotSent(detail="the process is dead")
-        self.requests += 1
+        if request.method == "POST" and request.target == ORDERS:
+            self._on_order()
         if self._network.conditions.is_down:
             self._network.struck["net-down"] += 1
             await asyncio.sleep(REFUSED_AFTER / SECOND)

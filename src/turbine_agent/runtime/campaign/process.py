@@ -20,23 +20,23 @@ from random import Random
 import apsw
 import msgspec
 
-from turbine_agent.core.agent import Agent, AgentState
+from turbine_agent.core.agent import Agent
 from turbine_agent.exchange.turbine.client import ClientConfig, TurbineClient
 from turbine_agent.exchange.turbine.signing import Signer, TokenMinter
 from turbine_agent.journal import Journal, JournalError, RunHeader
 from turbine_agent.journal.records import Mode, NamingScheme, OrderNaming
-from turbine_agent.model.carry import Latch
 from turbine_agent.model.commands import AnyCommand, PlaceOrder
 from turbine_agent.model.events import AnyEvent, OperatorAction, OperatorRequested, Restored
 from turbine_agent.model.params import AgentParams
-from turbine_agent.model.reasons import LATCHING
+from turbine_agent.model.reasons import Halt
 from turbine_agent.model.units import Nanos
 from turbine_agent.runtime.campaign.disk import SimulatedDisk
 from turbine_agent.runtime.campaign.network import Line
 from turbine_agent.runtime.driver import CommandDigest, Observer
+from turbine_agent.runtime.latch import Latched, LatchedHalt
 from turbine_agent.runtime.live import Ending, LiveRun
 from turbine_agent.runtime.recovery import encode_carry, recover, with_latches
-from turbine_agent.runtime.run import FAREWELL, Checkpointer
+from turbine_agent.runtime.run import FAREWELL, Checkpointer, LatchKeeper, latches_of
 
 
 class Account(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,12 +49,30 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
     chain_id: int
 
 
+class LatchMemory:
+    """A latch file that nobody can lose: as `latch.Latch`, but for what a disk can do to it."""
+
+    def __init__(self) -> None:
+        self._halts: dict[Halt, LatchedHalt] = {}
+
+    def read(self) -> Latched | None:
+        return Latched(halts=tuple(self._halts.values())) if self._halts else None
+
+    def set(self, halts: Sequence[LatchedHalt]) -> None:
+        for one in halts:
+            self._halts.setdefault(one.halt, one)
+
+    def clear(self, reason: str, now: int) -> Latched | None:  # noqa: ARG002 -- what a file would keep
+        before = self.read()
+        self._halts.clear()
+        return before
+
+
 class Ledgered:
     """The journal, and which orders it holds: what was flushed is an intent, what was not is nothing."""
 
-    def __init__(self, journal: Journal, digest: CommandDigest, intents: dict[str, None]) -> None:
+    def __init__(self, journal: Journal, intents: dict[str, None]) -> None:
         self._journal = journal
-        self._digest = digest
         self._intents = intents
         self._waiting: list[str] = []
 
@@ -83,7 +101,7 @@ class Process:
         line: Line,
         disk: SimulatedDisk,
         path: Path,
-        latches: dict[str, Latch],
+        latch: LatchMemory,
         intents: dict[str, None],
         clock: Callable[[], Nanos],
         chance: Random,
@@ -93,8 +111,7 @@ class Process:
     ) -> None:
         """Open the journal and take up what is in it. Raises JournalError.
 
-        `latches` is the latch file: what stays when the process is gone. `intents` are the orders that a
-        journal of this wallet holds.
+        `latch` stays when the process is gone. `intents` are the orders that a journal of this wallet holds.
         """
         params, naming = account.params, account.signer.naming
         self.line = line
@@ -104,14 +121,13 @@ class Process:
         self.agent = Agent(params, identify=naming.identify)
         self.journal = Journal.open(path, wallet=naming.trader, chain_id=account.chain_id, vfs=disk.name)
         self._clock = clock
-        self._latches = latches
         self._is_asked = False
         self.run: asyncio.Task[Ending] | None = None
         self.is_running = False
         """Whether it has begun to deal with events."""
         try:
             known = recover(params, self.journal.reader.latest_checkpoint(), self.journal.reader.tail())
-            self._carry = with_latches(known, tuple(latches.values()))
+            self._carry = with_latches(known, latches_of(latch.read(), clock()))
             step("recovered")
         except BaseException:
             self.journal.close()
@@ -132,8 +148,12 @@ class Process:
             self.agent,
             self.client,
             digest=digest,
-            recorder=Ledgered(self.journal, digest, intents),
-            observers=(self._keep_latches, Checkpointer(self.agent, self.journal, step), *observers),
+            recorder=Ledgered(self.journal, intents),
+            observers=(
+                LatchKeeper(self.agent, latch),
+                Checkpointer(self.agent, self.journal, step),
+                *observers,
+            ),
             step=step,
         )
         self.journal.begin_run(
@@ -192,17 +212,3 @@ class Process:
             self.chain = self.journal.reader.tip().chain
         with suppress(JournalError, apsw.Error):
             self.journal.close()
-
-    def _keep_latches(self, event: AnyEvent) -> None:
-        """As `run.LatchKeeper`, with a file that nobody can lose."""
-        now = {one.halt.value: one for one in self.agent.latches()}
-        if now == self._latches:
-            return
-        if now:
-            self._latches.update(now)
-        elif self.agent.state is not AgentState.STOPPED and isinstance(event, OperatorRequested):
-            self._latches.clear()
-
-    @property
-    def is_latched(self) -> bool:
-        return any(halt in LATCHING for halt in self.agent.halts)

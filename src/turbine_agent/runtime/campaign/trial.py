@@ -30,22 +30,21 @@ from turbine_agent.core.state import Phase
 from turbine_agent.core.uptime import Uptime
 from turbine_agent.exchange.turbine.client import ClientConfig
 from turbine_agent.exchange.turbine.limits import TRADING, Operation, SigningGuard
-from turbine_agent.exchange.turbine.outcome import Reply, Result
+from turbine_agent.exchange.turbine.outcome import Reply
 from turbine_agent.exchange.turbine.signing import LocalSigner, TokenMinter, api_secret, wallet_secret
 from turbine_agent.exchange.turbine.transport import HttpRequest
 from turbine_agent.journal import JournalError
-from turbine_agent.model.carry import Latch
 from turbine_agent.model.events import AnyEvent, OperatorAction, TimerFired
 from turbine_agent.model.markets import Outcome, Side
 from turbine_agent.model.params import AgentParams
 from turbine_agent.model.reasons import LATCHING, NOT_QUOTABLE, Halt, Reason
 from turbine_agent.model.units import MICROS, SECOND, Money, Nanos
-from turbine_agent.protocol import constants
 from turbine_agent.protocol.constants import POLYGON
+from turbine_agent.runtime.audit import differences
 from turbine_agent.runtime.campaign.disk import Fate, Op, SimulatedDisk, Sync, Write
 from turbine_agent.runtime.campaign.network import Conditions, Line, Network
-from turbine_agent.runtime.campaign.process import Account, Process
-from turbine_agent.runtime.campaign.weather import TROUBLES, Episode, Kind, Plan, Strike
+from turbine_agent.runtime.campaign.process import Account, LatchMemory, Process
+from turbine_agent.runtime.campaign.weather import EXPIRY_S, TROUBLES, Episode, Kind, Plan, Strike
 from turbine_agent.runtime.campaign.world_loop import WorldLoop
 from turbine_agent.runtime.cancel_all import cancel_everything
 from turbine_agent.runtime.config import load, to_params
@@ -212,17 +211,6 @@ class _Watched(ServedExchange):
         return super().submit(record)
 
 
-class _WatchedLine(Line):
-    """A line that tells of every order as it leaves."""
-
-    on_order: Callable[[], None] = staticmethod(lambda: None)
-
-    async def request(self, request: HttpRequest) -> Result:
-        if request.method == "POST" and request.target == constants.ORDERS and not self.is_cut:
-            self.on_order()
-        return await super().request(request)
-
-
 class _Trial:
     """See the module's text."""
 
@@ -231,7 +219,6 @@ class _Trial:
         self._scheduler = scheduler
         self._folder = folder
         self._say = say
-        self._chance = Chance("campaign-trial", plan.seed)
         world = plan.world
         simulation = SimulationParams(
             markets=None,
@@ -245,9 +232,7 @@ class _Trial:
         self._exchange.on_order = self._on_arrival
         self._calm_faults()
         self._rest = Rest(self._exchange)
-        self._network = Network(
-            self._exchange, self._rest, Latency(LatencyParams(), plan.seed), plan.seed, make_line=_WatchedLine
-        )
+        self._network = Network(self._exchange, self._rest, Latency(LatencyParams(), plan.seed), plan.seed)
         settings = load(None, {}).settings
         limits = to_signing_limits(settings, (*TRADING, Operation.REGISTRATION))
         guard = SigningGuard(limits, lambda: scheduler.now)
@@ -270,7 +255,7 @@ class _Trial:
         )
         self._wrong: list[Wrong] = []
         self._intents: dict[str, None] = {}
-        self._latches: dict[str, Latch] = {}
+        self._latch = LatchMemory()
         self._foreign: dict[str, OrderRecord] = {}
         self._struck: dict[str, int] = {}
         self._recovered: dict[str, int] = {}
@@ -323,10 +308,6 @@ class _Trial:
             await asyncio.gather(supervisor, return_exceptions=True)
         if not supervisor.cancelled() and (error := supervisor.exception()) is not None:
             raise error
-        struck = {name: count for name, count in self._exchange.faults.struck.items() if count}
-        struck |= {name: count for name, count in self._network.struck.items() if count}
-        for name, count in self._struck.items():
-            struck[name] = struck.get(name, 0) + count
         self._hash.update(self._digest.hex().encode())
         return Findings(
             seed=self._plan.seed,
@@ -338,7 +319,7 @@ class _Trial:
             fills=self._exchange.counts_of(self._address).fills,
             placed=self._placed,
             lives=self._lives,
-            struck=struck,
+            struck={name: count for name, count in self._counts().items() if count},
             recovered=self._recovered,
             halts=self._halts,
             resumed=self._resumed,
@@ -372,7 +353,7 @@ class _Trial:
         healed = self._scheduler.now
         limit = max(TROUBLES[strike.name].patience_s for strike in episode.strikes)
         if len(episode.strikes) > 1:
-            limit = max(limit, 125.0)
+            limit = max(limit, EXPIRY_S)
         is_well = await self._until(self._is_well, limit)
         took = self._scheduler.now - healed
         if len(episode.strikes) == 1:
@@ -460,9 +441,7 @@ class _Trial:
         disk = SimulatedDisk(f"campaign-{id(self)}-{self._lives}", waits=False)
         if self._disk_error is not None:
             disk.break_down(self._disk_error, on=(Write, Sync), after=0)
-        line = self._network.line()
-        assert isinstance(line, _WatchedLine)
-        line.on_order = self._on_leaving
+        line = Line(self._network, self._on_leaving)
         self._disk, self._line = disk, line
         self._death = loop.create_future()
         started, offset = self._scheduler.now, self._clock_offset
@@ -473,7 +452,7 @@ class _Trial:
                 line=line,
                 disk=disk,
                 path=self._folder / f"life-{self._moves}" / "journal.db",
-                latches=self._latches,
+                latch=self._latch,
                 intents=self._intents,
                 clock=lambda: Nanos(
                     self._scheduler.now + offset + (self._scheduler.now - started) * drift // MICROS
@@ -516,9 +495,7 @@ class _Trial:
         line.cut()
         self._process = None
         process.release()
-        await cancel_everything(
-            _Outside(self._network.line(), self._scheduler), self._address, self._minter, EMERGENCY_S
-        )
+        await self._cancel_without_the_agent()
         await asyncio.sleep(self._away_s)
 
     async def _after_kill(self, disk: SimulatedDisk) -> None:
@@ -539,10 +516,12 @@ class _Trial:
         disk.lose_power(at=death.at, fate=fate, into=folder)
         if self._plan.world.has_guardian:
             await asyncio.sleep(GUARD_SILENCE_S)
-            await cancel_everything(
-                _Outside(self._network.line(), self._scheduler), self._address, self._minter, EMERGENCY_S
-            )
+            await self._cancel_without_the_agent()
         await asyncio.sleep(self._away_s)
+
+    async def _cancel_without_the_agent(self) -> None:
+        outside = _Outside(Line(self._network), self._scheduler)
+        await cancel_everything(outside, self._address, self._minter, EMERGENCY_S)
 
     def _count_life(self, process: Process) -> None:
         agent = process.agent
@@ -570,7 +549,7 @@ class _Trial:
             return
         self._line.cut()
         name = "power-loss" if loses_power else "kill"
-        self._struck[name] = self._struck.get(name, 0) + 1
+        self._count(name)
         self._death.set_result(_Death(len(self._disk.log), loses_power))
 
     def _step(self, label: str) -> None:
@@ -602,11 +581,11 @@ class _Trial:
                 if self._process is not None:
                     on = (Write, Sync) if name == "disk-full" else Sync
                     self._process.disk.break_down(self._disk_error, on=on, after=int(strike.size * 20))
-                self._struck[name] = self._struck.get(name, 0) + 1
+                self._count(name)
             case Kind.PERSON if name == "operator-halt":
                 if self._process is not None and self._process.is_running:
                     self._process.ask(OperatorAction.HALT, "a drill")
-                    self._struck[name] = self._struck.get(name, 0) + 1
+                    self._count(name)
             case Kind.PERSON:
                 after(0, self._place_foreign)
             case Kind.PROCESS:
@@ -627,11 +606,11 @@ class _Trial:
         elif name == "clock-wrong":
             span = int(3 * 1_200**strike.size) * SECOND
             self._clock_offset = span if strike.rate < 0.3 else -span
-            self._struck[name] = self._struck.get(name, 0) + 1
+            self._count(name)
             self._kill(loses_power=False)
         elif name == "standstill":
             span = int(3 * 200**strike.size) * SECOND
-            self._struck[name] = self._struck.get(name, 0) + 1
+            self._count(name)
             asyncio.get_running_loop().call_soon(self._stand_still, span)
 
     def _stand_still(self, span: int) -> None:
@@ -670,7 +649,7 @@ class _Trial:
             )
             self._foreign[record.order_id] = record
             self._exchange.submit(record)
-            self._struck["foreign-order"] = self._struck.get("foreign-order", 0) + 1
+            self._count("foreign-order")
             return
 
     def _calm_faults(self) -> None:
@@ -705,7 +684,7 @@ class _Trial:
             return
         if self._bomb:
             self._bomb = False
-            self._struck["crash"] = self._struck.get("crash", 0) + 1
+            self._count("crash")
             raise _InjectedError("an episode's exception")
         agent = process.agent
         for market_id in agent.store.finished:
@@ -781,32 +760,16 @@ class _Trial:
         process.ask(OperatorAction.RESUME, "all is well")
 
     def _differences(self) -> list[str]:
-        """In what the agent's settled books differ from the exchange's."""
+        """In what the agent's settled books differ from the exchange's, and what is not claimed yet."""
         if self._process is None:
             return ["no process"]
-        ledger, exchange, address = self._process.agent.store.ledger, self._exchange, self._address
-        found = []
-        if matched := sum(address in {r.buyer, r.seller} for r in exchange.pending.values()):
-            found.append(f"{matched} trades of ours have not settled")
-        if exchange.cash(address) != ledger.settled_cash:
-            found.append(f"cash: {exchange.cash(address)} there, {ledger.settled_cash} here")
+        ledger = self._process.agent.store.ledger
+        unclaimed = []
         for market_id, account in ledger.accounts.items():
-            ours, theirs = (account.settled.yes, account.settled.no), exchange.shares(address, market_id)
-            winner = exchange.markets[market_id].winner
-            if winner is not None:
-                ours, theirs = (ours[winner], 0), (theirs[winner], 0)
-            if ours != theirs:
-                found.append(f"tokens of {market_id}: {theirs} there, {ours} here")
-            if account.pending:
-                found.append(f"{len(account.pending)} fills of {market_id} are pending")
-            if any(ours):
-                found.append(f"tokens of {market_id} wait to be claimed: {ours}")
-        for entry in exchange.markets_of(address):
-            shares = exchange.shares(address, entry.market_id)
-            worth = any(shares) if entry.winner is None else shares[entry.winner]
-            if worth and entry.market_id not in ledger.accounts:
-                found.append(f"tokens of {entry.market_id}: {shares} there, none here")
-        return found
+            held, winner = (account.settled.yes, account.settled.no), self._exchange.markets[market_id].winner
+            if any(held) if winner is None else held[winner]:
+                unclaimed.append(f"tokens of {market_id} wait to be claimed: {held}")
+        return differences(ledger, self._exchange, self._address) + unclaimed
 
     # -- small things --------------------------------------------------------------------------------------
 
@@ -819,7 +782,12 @@ class _Trial:
             await asyncio.sleep(0.5)
         return True
 
+    def _count(self, name: str) -> None:
+        """A trouble that is made here has struck."""
+        self._struck[name] = self._struck.get(name, 0) + 1
+
     def _counts(self) -> dict[str, int]:
+        """How often each trouble has struck."""
         counts = dict(self._exchange.faults.struck)
         counts |= self._network.struck
         for name, count in self._struck.items():
