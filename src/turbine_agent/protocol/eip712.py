@@ -222,6 +222,7 @@ def address_bytes(address: str) -> bytes:
     return bytes.fromhex(address[2:])
 
 
+@lru_cache(maxsize=4_096)
 def checksum_address(address: str) -> str:
     """EIP-55: the case of each letter tells a bit of the address's own hash."""
     digits = address_bytes(address).hex()

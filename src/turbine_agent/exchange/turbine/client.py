@@ -364,8 +364,11 @@ class TurbineClient:
 
     def now(self) -> Nanos:
         """The present, never before an earlier one."""
-        self._last_ts = max(self._last_ts, self._clock())
-        return self._last_ts
+        ts = self._clock()
+        if ts < self._last_ts:
+            return self._last_ts
+        self._last_ts = ts
+        return ts
 
     # -- orders --------------------------------------------------------------------------------------------
 
@@ -1092,6 +1095,8 @@ class _Stream:
         self._socket: asyncio.Task[None] | None = None
         self._outbox: asyncio.Queue[session.Send | session.Ping] = asyncio.Queue()
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_ts = 0
+        """When it fires, by the client's clock."""
 
     def start(self) -> None:
         self.tell(lambda policy, now: policy.start(now))
@@ -1106,13 +1111,19 @@ class _Stream:
         for action in self.session.take():
             self._act(action)
         deadline = self.session.deadline()
-        if self._timer is not None:
+        # A timer that comes too early finds nothing to do and is set anew: cheaper than one for each frame.
+        if self._timer is not None and (deadline is None or deadline < self._timer_ts):
             self._timer.cancel()
             self._timer = None
-        if deadline is not None:
-            delay_s = max(MILLISECOND, deadline - self._client.now()) / SECOND
-            loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(delay_s, self.tell, lambda policy, now: policy.tick(now))
+        if deadline is not None and self._timer is None:
+            now = self._client.now()
+            self._timer_ts = max(deadline, now + MILLISECOND)
+            delay_s = (self._timer_ts - now) / SECOND
+            self._timer = asyncio.get_running_loop().call_later(delay_s, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        self.tell(lambda policy, now: policy.tick(now))
 
     def _act(self, action: session.Action) -> None:
         match action:

@@ -7,6 +7,7 @@ add up over weeks, and so do violations.
 
 from __future__ import annotations
 
+import gc
 import math
 import platform
 import time
@@ -25,6 +26,10 @@ from turbine_agent.runtime.campaign.weather import TROUBLES, Episode, Plan, draw
 
 TRIALS_A_PROCESS: Final = 20
 """After so many a worker is replaced by a fresh one: nothing that leaks can grow."""
+
+
+COLLECT: Final = (100_000, 50, 100)
+"""A trial makes many things and few cycles: the collector looks for those less often than usual."""
 
 
 class CampaignError(ValueError):
@@ -159,6 +164,7 @@ def _digest(parts: Sequence[str]) -> str:
 
 
 def _play(seed: int, minutes: float, names: tuple[str, ...]) -> tuple[Findings, float]:
+    gc.set_threshold(*COLLECT)
     began = time.process_time()
     return play(draw(seed, minutes, names)), time.process_time() - began
 

@@ -133,14 +133,18 @@ class Line:
             await asyncio.sleep(REFUSED_AFTER / SECOND)
             return NotSent(detail="ClientConnectorDNSError: cannot resolve the host")
         answered: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-        self._send(request, answered)
-        try:
-            async with asyncio.timeout(request.timeout_s):
-                return await answered
-        except TimeoutError:
-            return Lost(detail="no answer in time")
 
-    def _send(self, request: HttpRequest, answered: asyncio.Future[Result]) -> None:
+        def tell(result: Result) -> None:
+            if not answered.done() and not self.is_cut:
+                answered.set_result(result)
+
+        self._send(request, tell)
+        self._exchange.scheduler.after(
+            int(request.timeout_s * SECOND), lambda: tell(Lost(detail="no answer in time"))
+        )
+        return await answered
+
+    def _send(self, request: HttpRequest, tell: Callable[[Result], None]) -> None:
         """Let a request travel, and its answer; what is lost is never told."""
         network, rest, after = self._network, self._network.rest, self._exchange.scheduler.after
         path, _, query = request.target.partition("?")
@@ -154,10 +158,6 @@ class Line:
         arrives = network.order_ns()
         if arrives is None:
             return
-
-        def tell(result: Result) -> None:
-            if not answered.done() and not self.is_cut:
-                answered.set_result(result)
 
         def arrive() -> None:
             plan = rest.plan(asked)

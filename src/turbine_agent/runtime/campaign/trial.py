@@ -187,16 +187,14 @@ def play(plan: Plan, say: Callable[[str], None] = lambda _: None) -> Findings:
     """
     scheduler = Scheduler(OPEN)
     with tempfile.TemporaryDirectory(prefix="turbine-campaign-") as folder:
-        loop = WorldLoop(scheduler)
+        loop = WorldLoop(scheduler)  # type: ignore[abstract]  # What it lacks nobody here asks for.
         try:
             trial = _Trial(plan, scheduler, Path(folder), say)
-            findings = loop.run_until_complete(trial.play())
+            findings = loop.run(trial.play())
             left = [task for task in asyncio.all_tasks(loop) if not task.done()]
-            if left:
-                text = f"{len(left)} tasks are left: {left[0].get_coro()}"
-                wrong = Wrong(rule="crash", at_s=0.0, event=0, text=text)
-                findings = msgspec.structs.replace(findings, wrong=(*findings.wrong, wrong))
-            return findings
+            texts = [f"{len(left)} tasks are left: {left[0].get_coro()}"] if left else []
+            wrong = (Wrong(rule="crash", at_s=0.0, event=0, text=text) for text in texts + loop.complaints)
+            return msgspec.structs.replace(findings, wrong=(*findings.wrong, *wrong))
         finally:
             loop.close()
 
@@ -382,8 +380,7 @@ class _Trial:
         process.ask(OperatorAction.HALT, "the campaign is over")
         if not await self._until(lambda: not self._working(), 30):
             self._note("I13", f"halted in calm weather, and orders still work: {self._picture()}")
-        patience = SETTLED_WITHIN_S if not self._wrong else SETTLED_WITHIN_S / 5  # It has failed already.
-        if not await self._until(lambda: not self._differences(), patience):
+        if not await self._until(lambda: not self._differences(), SETTLED_WITHIN_S):
             self._note("I4", f"{self._differences()}")
         known = []
         for start in range(3):

@@ -115,6 +115,7 @@ FAULTS: Final = (
     Fault("ws-garbage", "a message is followed by one that makes no sense", 0.01),
 )
 BY_NAME: Final = {fault.name: fault for fault in FAULTS}
+_OF_REQUESTS: Final = frozenset(fault.name for fault in FAULTS if fault.has_scope)
 
 
 class FaultError(ValueError):
@@ -128,16 +129,20 @@ class Faults:
         self._chances = {fault.name: Chance(f"fault-{fault.name}", seed) for fault in FAULTS}
         self._rates: dict[str, float] = {}
         """By name, or by name@scope."""
+        self._in_force: frozenset[str] = frozenset()
+        """The names with any rate at all: few, and asked about ten times a request."""
         self.struck: dict[str, int] = {fault.name: 0 for fault in FAULTS}
         self.restore()
 
     def restore(self) -> None:
         """As if nothing had been said about any fault."""
         self._rates = {fault.name: fault.usual for fault in FAULTS if fault.usual}
+        self._take_note()
 
     def clear(self) -> None:
         """Nothing goes wrong any more."""
         self._rates = {}
+        self._take_note()
 
     def set(self, key: str, rate: float) -> None:
         """Let NAME, or NAME@SCOPE, strike with this rate from now on, 0 ... 1. Raises FaultError."""
@@ -150,6 +155,15 @@ class Faults:
         if not 0.0 <= rate <= 1.0:
             raise FaultError(f"{key}={rate} is no rate\n  do: say how often it strikes, from 0 to 1")
         self._rates[key] = rate
+        self._take_note()
+
+    def _take_note(self) -> None:
+        self._in_force = frozenset(key.partition("@")[0] for key, rate in self._rates.items() if rate)
+
+    @property
+    def spare_requests(self) -> bool:
+        """Whether no request can be struck."""
+        return self._in_force.isdisjoint(_OF_REQUESTS)
 
     def ask(self, text: str) -> None:
         """Apply a word of the command line: NAME[@SCOPE][=RATE], or `none`. Raises FaultError."""
@@ -174,6 +188,8 @@ class Faults:
 
     def strikes(self, name: str, scope: str | None = None) -> bool:
         """Whether it goes wrong this time; counted if so."""
+        if name not in self._in_force:
+            return False
         rate = self._rates.get(name, 0.0)
         if scope is not None:
             rate = self._rates.get(f"{name}@{scope}", rate)

@@ -105,6 +105,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The connection is closed instead of answering."""
 
 
+_NOTHING_WRONG: Final = Plan()
+
+
 class Call(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A request on its way to what deals with it."""
 
@@ -149,6 +152,8 @@ class Rest:
             return Plan()
         self._count(request)
         faults, scope = self._exchange.faults, scope_of(request)
+        if faults.spare_requests:
+            return _NOTHING_WRONG
         instead: Answer | None = None
         for name, answer in _INSTEAD.items():
             if faults.strikes(name, scope):
@@ -189,7 +194,7 @@ class Rest:
     def _answer(self, request: Request) -> tuple[str, Answer]:
         is_path_known = False
         segments = request.path.rstrip("/").split("/")
-        for method, template, pattern, handler in self._routes:
+        for method, template, pattern, handler in self._routes.get(_shape(segments), ()):
             at = _match(pattern, segments)
             if at is None:
                 continue
@@ -207,7 +212,8 @@ class Rest:
             return template, Answer(status=200, body=wire.encode(result))
         return "(unknown)", _error(405, "method not allowed") if is_path_known else _error(404, "not found")
 
-    def _all_routes(self) -> list[tuple[str, str, list[str], Handler]]:
+    def _all_routes(self) -> dict[tuple[int, str], list[tuple[str, str, list[str], Handler]]]:
+        """By the shape of their path, in the order in which they are tried."""
         table: list[tuple[str, str, Handler]] = [
             ("GET", paths.HEALTH, lambda _: {"status": "ok"}),
             ("GET", paths.MARKETS, self._get_markets),
@@ -252,7 +258,11 @@ class Rest:
             ("GET", FAULTS_PATH, self._get_faults),
             ("POST", FAULTS_PATH, self._post_faults),
         ]
-        return [(method, template, template.split("/"), handler) for method, template, handler in table]
+        routes: dict[tuple[int, str], list[tuple[str, str, list[str], Handler]]] = {}
+        for method, template, handler in table:
+            pattern = template.split("/")
+            routes.setdefault(_shape(pattern), []).append((method, template, pattern, handler))
+        return routes
 
     # -- markets -------------------------------------------------------------------------------------------
 
@@ -965,6 +975,11 @@ _TOKEN_REFUSED: Final = {
 @cache
 def _bomb() -> Answer:
     return Answer(status=200, body=bytes(BOMB_BYTES), headers={"Content-Encoding": "gzip"})
+
+
+def _shape(segments: list[str]) -> tuple[int, str]:
+    """What paths of one kind share: their length, and the word after /api/v1."""
+    return len(segments), segments[3] if len(segments) > 3 else ""
 
 
 def _match(pattern: list[str], segments: list[str]) -> dict[str, str] | None:
