@@ -1990,6 +1990,13 @@ BUGS = (
         "        if not now:\n",
         "tests/unit/exchange/turbine/test_session.py",
     ),
+    Bug(
+        "fills-that-nobody-explains-keep-the-cash-in-doubt",
+        "core/state.py",
+        "                if is_doubted or fill.is_estimate:\n",
+        "                if is_doubted:\n",
+        "tests/scenario/test_restart.py",
+    ),
 )
 
 

@@ -28,6 +28,7 @@ from turbine_agent.model.events import (
 from turbine_agent.model.ids import FillId, MarketId, OrderId
 from turbine_agent.model.markets import Outcome, Side
 from turbine_agent.model.orders import Holding, OpenOrder, SettlementStatus
+from turbine_agent.model.reasons import Halt
 from turbine_agent.model.units import MICROS, SECOND, Money, Nanos, Price, Qty, notional
 
 FOREIGN = OrderId("0x" + "77" * 32)
@@ -261,6 +262,42 @@ def test_tokens_that_appeared_are_adopted_at_the_mark() -> None:
         assert talk.agent.store.ledger.pnl == 0
         assert account.unexplained_pico() == 0
         talk.ignore()
+
+
+def test_fills_that_nobody_explains_do_not_keep_the_cash_in_doubt_when_a_person_adopts_it() -> None:
+    """Bought and sold as much: the tokens agree, and what was paid is known to the exchange alone."""
+    with Talk() as talk:
+        bid, ask = talk.quote()
+        for order_id in (bid, ask):
+            terms = talk.agent.store.orders[order_id].terms
+            talk.hear(
+                OrderFilled(
+                    ts=talk.ts,
+                    order_id=order_id,
+                    fill_id=FillId("cum:0-10"),
+                    price=terms.price,
+                    qty=terms.qty,
+                    fee=Money(0),
+                    liquidity=Liquidity.MAKER,
+                    is_estimate=True,
+                )
+            )
+            talk.ignore()
+        cash = Money(CASH + 99_671)
+        for _ in range(2):
+            balance(talk, cash)
+            talk.ignore()
+        assert Halt.BALANCE_MISMATCH in talk.agent.halts
+        talk.listed()
+        talk.hear(OperatorRequested(ts=talk.ts, action=OperatorAction.ADOPT, reason="they were told wrong"))
+        ledger = talk.agent.store.ledger
+        account = ledger.accounts[MARKET.market_id]
+        assert not account.pending
+        assert (account.settled.yes, account.settled.no, ledger.settled_cash) == (0, 0, cash)
+        talk.ignore()
+        balance(talk, cash)
+        talk.ignore()
+        assert Halt.BALANCE_MISMATCH not in talk.agent.halts
 
 
 def test_a_fill_whose_fate_nobody_tells_is_settled_when_a_person_adopts_the_exchanges_figures() -> None:

@@ -770,15 +770,17 @@ class StateStore:
         """Take the exchange's latest figures for the truth: a person has looked at them.
 
         A fill that is pending where tokens differ has settled as it was told: whoever knew better never said
-        so. What cannot be valued yet, or would make a holding negative, stays a difference.
+        so. So has one of which nobody has told more than that it happened: waiting for the rest would keep
+        the cash in doubt for ever. What cannot be valued yet, or would make a holding negative, stays a
+        difference.
         """
         cash = self.ledger.settled_cash
         for market_id, state in list(self.markets.items()):
-            if not any(self._difference(market_id, *self._holdings.get(market_id, (0, 0)))):
-                continue
-            for key in list(state.account.pending):
-                state.account.settle(key, SettlementStatus.SETTLED)
-                state.last_settled_ts = self._last_settled_ts = self.now
+            is_doubted = any(self._difference(market_id, *self._holdings.get(market_id, (0, 0))))
+            for key, fill in list(state.account.pending.items()):
+                if is_doubted or fill.is_estimate:
+                    state.account.settle(key, SettlementStatus.SETTLED)
+                    state.last_settled_ts = self._last_settled_ts = self.now
             yes, no = self._difference(market_id, *self._holdings.get(market_id, (0, 0)))
             if yes or no:
                 self._adopt_holding(state, yes, no)

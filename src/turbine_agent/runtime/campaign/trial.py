@@ -44,7 +44,7 @@ from turbine_agent.runtime.audit import differences
 from turbine_agent.runtime.campaign.disk import Fate, Op, SimulatedDisk, Sync, Write
 from turbine_agent.runtime.campaign.network import Conditions, Line, Network
 from turbine_agent.runtime.campaign.process import Account, LatchMemory, Process
-from turbine_agent.runtime.campaign.weather import EXPIRY_S, TROUBLES, Episode, Kind, Plan, Strike
+from turbine_agent.runtime.campaign.weather import EXPIRY_S, LIES, TROUBLES, Episode, Kind, Plan, Strike
 from turbine_agent.runtime.campaign.world_loop import WorldLoop
 from turbine_agent.runtime.cancel_all import cancel_everything
 from turbine_agent.runtime.config import load, to_params
@@ -116,10 +116,19 @@ LEGITIMATE: Final = NOT_QUOTABLE | {
 
 EXPECTED_LATCHES: Final = {
     Halt.OPERATOR: frozenset({"operator-halt"}),
-    Halt.FOREIGN_ORDER: frozenset({"foreign-order"}),
+    Halt.FOREIGN_ORDER: LIES | {"foreign-order"},
     Halt.SETTLEMENTS_FAILED: frozenset({"settlement-failure", "allowance-gone"}),
+    Halt.CONTRACT_BROKEN: LIES,
+    Halt.POSITION_MISMATCH: LIES,
+    Halt.BALANCE_MISMATCH: LIES,
 }
 """Halts that only a person ends, and the troubles that lead to them; without those each is false (L3)."""
+
+
+MISMATCHES: Final = frozenset({Halt.POSITION_MISMATCH, Halt.BALANCE_MISMATCH})
+
+PERSON_S: Final = 30
+"""How long it takes until somebody who was called has looked at figures."""
 
 
 class Wrong(msgspec.Struct, frozen=True, kw_only=True):
@@ -277,6 +286,10 @@ class _Trial:
         self._clock_offset = 0
         self._allowed: set[str] = set()
         """Troubles of the episode, until all is well again."""
+        self._lied: set[str] = set()
+        """Lies that the exchange has told in this trial."""
+        self._adopted_ts = Nanos(0)
+        """When a person last adopted its figures."""
         self._moves = 0
         """How often the journal had to move to another disk."""
         self._is_over = False
@@ -348,6 +361,7 @@ class _Trial:
             self._strike(strike)
         await asyncio.sleep(episode.lasts_s)
         self._heal()
+        self._lied |= {name for name in self._allowed & LIES if self._counts()[name] > before[name]}
         healed = self._scheduler.now
         limit = max(TROUBLES[strike.name].patience_s for strike in episode.strikes)
         if len(episode.strikes) > 1:
@@ -381,7 +395,7 @@ class _Trial:
         if not await self._until(lambda: not self._working(), 30):
             self._note("I13", f"halted in calm weather, and orders still work: {self._picture()}")
         if not await self._until(lambda: not self._differences(), SETTLED_WITHIN_S):
-            self._note("I4", f"{self._differences()}")
+            await self._adopt_or_complain()
         known = []
         for start in range(3):
             process = await self._have_process()
@@ -396,6 +410,17 @@ class _Trial:
             data = path.read_bytes() if path.exists() else b""
             if any(secret.encode() in data for secret in self._secrets) or b"Bearer " in data:
                 self._note("I12", f"a secret is in {name}")
+
+    async def _adopt_or_complain(self) -> None:
+        """The books differ. If the exchange has lied and the agent knows, a person takes its figures."""
+        process = await self._have_process()
+        is_known = bool(MISMATCHES & set(process.agent.halts))
+        if self._lied and is_known:
+            process.ask(OperatorAction.ADOPT, "the exchange has lied")
+            process.ask(OperatorAction.HALT, "the campaign is over")
+            if await self._until(lambda: not self._differences(), 120):
+                return
+        self._note("I4", f"{self._differences()}; known: {is_known}")
 
     async def _stop(self, process: Process) -> str:
         """Have a process end in order; what it knows of money and orders then."""
@@ -733,6 +758,8 @@ class _Trial:
         if agent.state is AgentState.LATCHED:
             self._look_in(process)
             return False
+        if agent.state is AgentState.HALTED and self._lied:
+            self._adopt(process)
         if agent.state is not AgentState.QUOTING:
             return False
         for market_id, market in agent.store.markets.items():
@@ -748,13 +775,27 @@ class _Trial:
         agent = process.agent
         if self._is_ending:
             return
-        latching = [halt for halt in agent.halts if halt in LATCHING]
+        # Without a halt that always latches it is one that came too often.
+        latching = [halt for halt in agent.halts if halt in LATCHING] or list(agent.halts)
+        known = self._allowed | self._lied
         for halt in latching:
-            if not EXPECTED_LATCHES.get(halt, frozenset()) & self._allowed:
+            if not EXPECTED_LATCHES.get(halt, frozenset()) & known:
                 self._note("L3", f"latched by {halt.value}: {agent.halts[halt].detail}")
         self._resumed += 1
         self._say(f"{self._at():9.1f} resumed: {self._picture()}")
-        process.ask(OperatorAction.RESUME, "all is well")
+        process.ask(OperatorAction.ADOPT if self._lied else OperatorAction.RESUME, "all is well")
+
+    def _adopt(self, process: Process) -> None:
+        """A person comes to an agent that has told for half a minute that its books and the exchange's differ,
+        and takes the exchange's figures: again and again, as long as they change.
+        """
+        now = self._scheduler.now
+        noted = [note for halt, note in process.agent.halts.items() if halt in MISMATCHES]
+        if noted and now >= max(self._adopted_ts, *(note.since for note in noted)) + PERSON_S * SECOND:
+            self._adopted_ts = now
+            self._resumed += 1
+            self._say(f"{self._at():9.1f} adopted: {self._picture()}")
+            process.ask(OperatorAction.ADOPT, "the exchange has lied")
 
     def _differences(self) -> list[str]:
         """In what the agent's settled books differ from the exchange's, and what is not claimed yet."""

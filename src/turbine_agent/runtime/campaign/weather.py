@@ -51,6 +51,9 @@ USUAL_S: Final = 20.0
 EXPIRY_S: Final = 125.0
 """Where orders' fates cannot be known before they cannot arrive or live any more: 90 s, and proof."""
 
+NEXT_MARKET_S: Final = 1_000.0
+"""Where it is the next market that is traded again."""
+
 PATIENCE: Final[dict[str, float]] = {
     # Orders whose fate cannot be learned keep their capital until they cannot arrive any more.
     "http-502-after": EXPIRY_S,
@@ -96,8 +99,36 @@ PATIENCE: Final[dict[str, float]] = {
     "funds-refused": 45.0,
     # The next market is shown, or the one after it.
     "market-late": 240.0,
-    "market-missing": 1_000.0,
+    "market-missing": NEXT_MARKET_S,
+    # A market that was changed, or that has a twin, is left for good: the next one is traded.
+    "market-twin": NEXT_MARKET_S,
+    "end-later": NEXT_MARKET_S,
+    "strike-moved": NEXT_MARKET_S,
+    "strike-zero": NEXT_MARKET_S,
+    "other-settlement": NEXT_MARKET_S,
+    "other-chain": NEXT_MARKET_S,
+    # A person looks, more than once if the exchange's figures are still on their way.
+    "hidden-cash": EXPIRY_S,
+    "altered-orders": EXPIRY_S,
+    "worse-fills": EXPIRY_S,
+    "over-fills": EXPIRY_S,
+    "wrong-side-fills": EXPIRY_S,
+    "fills-forgotten": EXPIRY_S,
 }
+
+LIES: Final = frozenset(
+    {
+        "altered-orders",
+        "fills-forgotten",
+        "hidden-cash",
+        "over-fills",
+        "worse-fills",
+        "wrong-side-fills",
+    }
+)
+"""What the exchange says of orders and money and is not so: whoever notices it latches, and a person adopts its
+figures. It may come out long after it was told.
+"""
 
 READINGS: Final = frozenset(
     {
@@ -118,9 +149,10 @@ LEFT_OUT: Final = READINGS | {
     "rollover-null",
     "rollover-204",
     "resolved-twice",
-    "key-revoked",
 }
-"""What an exchange does always, and what needs a person with a new key or the exchange's word."""
+"""What an exchange does always; and an answer that is changed when its market is done with, which is for a
+person to look after (ROADMAP.md).
+"""
 
 OWN: Final = (
     ("net-down", Kind.NETWORK, "no host is found, and nothing more comes through the connections there are"),
@@ -146,7 +178,7 @@ TROUBLES: Final[dict[str, Trouble]] = {
             patience_s=PATIENCE.get(fault.name, USUAL_S),
         )
         for fault in FAULTS
-        if fault.name not in LEFT_OUT and not fault.is_lie
+        if fault.name not in LEFT_OUT
     },
     **{
         name: Trouble(name=name, kind=kind, what=what, patience_s=PATIENCE.get(name, USUAL_S))
