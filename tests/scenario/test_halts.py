@@ -424,7 +424,7 @@ def test_refusals_in_a_row_make_their_side_wait_ever_longer_and_the_fourth_is_to
         talk.expect("place buy 10 YES at 0.49", "place sell 10 YES at 0.51")
         bid, ask = talk.living()
         talk.accept(ask)
-        for number, pause in enumerate((1, 2, 4, 8, 16, 30, 30), 1):
+        for number, pause in enumerate((1, 2, 4, 8, 16, 16, 16), 1):
             refused(talk, bid)
             talk.expect(*(["alert warning: orders_refused"] if number == 4 else []))
             assert talk.why() == ("rejected", "")

@@ -496,7 +496,7 @@ class LoopSettings(msgspec.Struct, frozen=True, kw_only=True):
     late_fill_s: Annotated[
         Decimal,
         Number("0", "600", "seconds"),
-        "How long news of fills and settlements may take: an order that is gone counts on, a doubt stays one.",
+        "How long news of fills and settlements may take: a gone order counts on, a doubt stays one.",
     ] = Decimal(5)
     claim_interval_s: Annotated[
         Decimal,
