@@ -2005,6 +2005,27 @@ BUGS = (
         "                more += 0\n",
         "tests/scenario/test_bad_weather.py::test_a_claim_whose_answer_was_lost_is_booked_from_readings",
     ),
+    Bug(
+        "each-429-of-a-burst-counts",
+        "exchange/turbine/quota.py",
+        "if not self._refusals or now >= self._cancels_closed_until:",
+        "if now:",
+        "tests/unit/exchange/turbine/test_quota.py",
+    ),
+    Bug(
+        "a-loss-is-never-forgiven",
+        "exchange/turbine/session.py",
+        "        while self._losses[0] < now - params.flap_window_ns:",
+        "        while self._losses[0] < 0:",
+        "tests/unit/exchange/turbine/test_session.py",
+    ),
+    Bug(
+        "a-flapping-stream-is-connected-at-once",
+        "exchange/turbine/session.py",
+        "doublings = min(len(self._losses) - 1, _DOUBLINGS_MAX)",
+        "doublings = 0",
+        "tests/unit/exchange/turbine/test_session.py",
+    ),
 )
 
 
