@@ -56,9 +56,10 @@ def hold(talk: Talk, yes: int, no: int = 0, *, asked_ts: int | None = None) -> N
     talk.hear(PositionsRead(ts=talk.ts, asked_ts=asked, holdings=(holding,) if yes or no else ()))
 
 
-def have(talk: Talk, cash: int) -> None:
+def have(talk: Talk, cash: int, *, asked_ts: int | None = None) -> None:
     """The exchange's figure of our cash."""
-    talk.hear(BalanceRead(ts=talk.ts, asked_ts=talk.ts, cash=Money(cash)))
+    asked = talk.ts if asked_ts is None else Nanos(asked_ts)
+    talk.hear(BalanceRead(ts=talk.ts, asked_ts=asked, cash=Money(cash)))
 
 
 def wait(talk: Talk, seconds: float = 1) -> None:
@@ -241,6 +242,18 @@ def test_a_settlement_that_is_on_its_way_for_seconds_is_no_mismatch_however_ofte
         assert not talk.agent.halt_counts
         store = talk.agent.store
         assert store.positions_ok_ts == store.balance_ok_ts == talk.ts
+
+
+def test_questions_that_were_held_up_and_answered_together_are_no_two_looks() -> None:
+    with Talk() as talk:
+        talk.quote()
+        asked = talk.ts
+        wait(talk, 10)
+        for late in (0, 3, 6, 9):
+            hold(talk, 10_000_000, asked_ts=asked + late * SECOND)
+            have(talk, CASH - 4_900_000, asked_ts=asked + late * SECOND)
+        talk.expect_nothing()
+        assert talk.state() == "quoting"
 
 
 @pytest.mark.parametrize("what", ["position", "balance"])

@@ -199,6 +199,7 @@ class StateStore:
         self._positions_asked_ts = Nanos(0)
         self._balance_asked_ts = Nanos(0)
         self._holding_doubts: dict[MarketId, tuple[Nanos, int, int]] = {}
+        """Tokens that the exchange has more than we, YES and NO, and when the first answer said so."""
         self._cash_doubt: tuple[Nanos, int] | None = None
         self._holdings: dict[MarketId, tuple[int, int]] = {}
         """YES and NO by market, as last read."""
@@ -681,9 +682,9 @@ class StateStore:
         """Compare with the ledger's settled tokens.
 
         A settlement or claim may be on its way to us while the exchange already shows it. So a difference is
-        a doubt at first, and a mismatch when readings show the same one for longer than such news takes
-        (`late_fill_ns`, from question to question), with no settlement in between, unless it explains itself.
-        While the stream is down, and for a moment after, it cannot be more than a doubt.
+        a doubt at first. It is a mismatch when a reading shows the same that was asked for longer after the
+        first answer than such news takes (`late_fill_ns`), with no settlement in between, unless it explains
+        itself. While the stream is down, and for a moment after, it cannot be more than a doubt.
         """
         if event.asked_ts < self._positions_asked_ts:
             self.ignored_events += 1
@@ -723,7 +724,7 @@ class StateStore:
         state = self.markets.get(market_id)
         if state is not None and not state.has_traded:
             # What was there before our first order is where we begin. Without a mark yet it stays a doubt.
-            return None if self._adopt_holding(state, yes, no) else (asked_ts, yes, no)
+            return None if self._adopt_holding(state, yes, no) else (self.now, yes, no)
         settled_ts = state.last_settled_ts if state is not None else 0
         if (
             earlier is None
@@ -731,7 +732,7 @@ class StateStore:
             or settled_ts >= earlier[0]
             or self._is_catching_up(earlier[0])
         ):
-            return (asked_ts, yes, no)
+            return (self.now, yes, no)
         if self._is_young(earlier[0], asked_ts):
             return earlier
         if state is not None and self._explain_holding(state, yes, no):
@@ -807,7 +808,7 @@ class StateStore:
             or self._last_settled_ts >= doubt[0]
             or self._is_catching_up(doubt[0])
         ):
-            self._cash_doubt = (event.asked_ts, difference)
+            self._cash_doubt = (self.now, difference)
         elif not self._is_young(doubt[0], event.asked_ts) and difference != self._cash_of_doubts():
             self._find(
                 Halt.BALANCE_MISMATCH, f"the exchange shows {difference:+} micro-USDC more than the ledger"
@@ -830,12 +831,12 @@ class StateStore:
         """Is it too early for a reading to confirm a doubt? The same reading told twice never does."""
         return asked_ts - doubted_ts <= self.params.loop.late_fill_ns
 
-    def _is_catching_up(self, asked_ts: Nanos) -> bool:
-        """May what a reading of that time showed be news that the stream was too broken to tell?"""
+    def _is_catching_up(self, told_ts: Nanos) -> bool:
+        """May what an answer of that time showed be news that the stream was too broken to tell?"""
         if not self.is_connected:
             return True
         back_ts = self.reconnected_ts
-        return back_ts is not None and asked_ts < back_ts + self.params.loop.late_fill_ns
+        return back_ts is not None and told_ts < back_ts + self.params.loop.late_fill_ns
 
     # -- markets -------------------------------------------------------------------------------------------
 
