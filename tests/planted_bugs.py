@@ -345,8 +345,8 @@ BUGS = (
     Bug(
         "a-lost-payout-stays-a-mismatch",
         "core/state.py",
-        "        if payout and (yes, no)[account.winner or Outcome.YES] == -payout:",
-        "        if False:",
+        "    return payout if is_gone else Money(0)\n",
+        "    return Money(0)\n",
         "tests/fault/test_fault_campaign.py",
     ),
     Bug(
@@ -381,8 +381,8 @@ BUGS = (
     Bug(
         "one-reading-told-twice-is-two",
         "core/state.py",
-        "        if asked_ts == earlier[0]:\n            return earlier  # The same reading, told twice.\n",
-        "",
+        "return asked_ts - doubted_ts <= self.params.loop.late_fill_ns",
+        "return False",
         "tests/scenario/test_bad_weather.py",
     ),
     Bug(
@@ -1701,8 +1701,8 @@ BUGS = (
     Bug(
         "sets-in-doubt-are-a-mismatch",
         "core/state.py",
-        "        elif event.asked_ts > doubt[0] and difference != self._sets_in_doubt():",
-        "        elif event.asked_ts > doubt[0]:",
+        " and difference != self._cash_of_doubts():",
+        ":",
         "tests/scenario/test_bad_weather.py",
     ),
     Bug(
@@ -1996,6 +1996,42 @@ BUGS = (
         "                if is_doubted or fill.is_estimate:\n",
         "                if is_doubted:\n",
         "tests/scenario/test_restart.py",
+    ),
+    # -- getting well again ------------------------------------------------------------------------------
+    Bug(
+        "the-next-reading-confirms-a-doubt",
+        "core/state.py",
+        "return asked_ts - doubted_ts <= self.params.loop.late_fill_ns",
+        "return asked_ts == doubted_ts",
+        "tests/scenario/test_bad_weather.py::test_a_settlement_that_is_on_its_way_for_seconds_is_no_mismatch_however_often_we_ask",
+    ),
+    Bug(
+        "winnings-in-doubt-are-a-mismatch",
+        "core/state.py",
+        "                more += payout\n",
+        "                more += 0\n",
+        "tests/scenario/test_bad_weather.py::test_a_claim_whose_answer_was_lost_is_booked_from_readings",
+    ),
+    Bug(
+        "each-429-of-a-burst-counts",
+        "exchange/turbine/quota.py",
+        "if not self._refusals or now >= self._cancels_closed_until:",
+        "if now:",
+        "tests/unit/exchange/turbine/test_quota.py",
+    ),
+    Bug(
+        "a-loss-is-never-forgiven",
+        "exchange/turbine/session.py",
+        "        while self._losses[0] < now - params.flap_window_ns:",
+        "        while self._losses[0] < 0:",
+        "tests/unit/exchange/turbine/test_session.py",
+    ),
+    Bug(
+        "a-flapping-stream-is-connected-at-once",
+        "exchange/turbine/session.py",
+        "doublings = min(len(self._losses) - 1, _DOUBLINGS_MAX)",
+        "doublings = 0",
+        "tests/unit/exchange/turbine/test_session.py",
     ),
 )
 

@@ -12,7 +12,6 @@ import pytest
 from tests.e2e.wire_rig import Crowd, Wire, play, wired
 
 from turbine_agent.core.agent import AgentState
-from turbine_agent.exchange.turbine.session import SessionParams
 from turbine_agent.exchange.turbine.transport import SocketTransport
 from turbine_agent.model.events import (
     Claimed,
@@ -169,7 +168,6 @@ STREAM = (
         faults=("ws-refused=1", "ws-drop-1006=1"),
         halts=halts("feed_lost"),
         pulled_s=3,
-        within_s=SessionParams().cool_down_ns / SECOND + QUOTES_AGAIN_S,
     ),
     Trouble(name="F04 no snapshot", faults=("ws-no-snapshot=1", "ws-lost=1"), halts=halts("gap"), pulled_s=8),
     Trouble(name="F14 garbage", faults=("ws-garbage=1",), halts=halts("gap"), pulled_s=8),

@@ -71,6 +71,23 @@ def test_l1_an_hour_without_trouble_is_quoted_and_nothing_halts() -> None:
     assert findings.resumed == 0
 
 
+def test_l2_after_the_worst_of_each_kind_for_a_minute_it_quotes_within_20_s() -> None:
+    names = ("http-429", "ws-drop-1006", "net-down", "funds-refused", "slow-request", "kill", "clock-wrong")
+    assert {TROUBLES[name].patience_s for name in names} == {20.0}
+    plan = Plan(
+        seed=4,
+        minutes=5.0,
+        world=msgspec.structs.replace(CALM_WORLD, is_filtered=True, has_guardian=True),
+        episodes=tuple(
+            Episode(quiet_s=30, lasts_s=60, strikes=(Strike(name=name, rate=1.0, size=0.95),))
+            for name in names
+        ),
+    )
+    findings = play(plan)
+    assert told(findings) == []
+    assert set(findings.recovered) == set(findings.slowest_s) == set(names)
+
+
 def test_the_same_seed_is_the_same_run_in_another_process() -> None:
     command = [sys.executable, "-m", "turbine_agent", "campaign", "replay", "--seed", "8", "--minutes", "8"]
     environ = {**os.environ, "PYTHONHASHSEED": "77"}

@@ -45,6 +45,9 @@ from turbine_agent.risk.engine import Approved, Denied, RiskEngine
 MISMATCHES_TOLD = 6
 """Readings of one and the same mismatch; twice as many as would have latched the agent, had each counted."""
 
+DOUBTED_S = 2.25
+"""Between two readings, for longer than news of a settlement may take: a difference in both is real."""
+
 
 def hold(talk: Talk, yes: int, no: int = 0, *, asked_ts: int | None = None) -> None:
     """The exchange's list of our tokens."""
@@ -53,9 +56,10 @@ def hold(talk: Talk, yes: int, no: int = 0, *, asked_ts: int | None = None) -> N
     talk.hear(PositionsRead(ts=talk.ts, asked_ts=asked, holdings=(holding,) if yes or no else ()))
 
 
-def have(talk: Talk, cash: int) -> None:
+def have(talk: Talk, cash: int, *, asked_ts: int | None = None) -> None:
     """The exchange's figure of our cash."""
-    talk.hear(BalanceRead(ts=talk.ts, asked_ts=talk.ts, cash=Money(cash)))
+    asked = talk.ts if asked_ts is None else Nanos(asked_ts)
+    talk.hear(BalanceRead(ts=talk.ts, asked_ts=asked, cash=Money(cash)))
 
 
 def wait(talk: Talk, seconds: float = 1) -> None:
@@ -192,7 +196,7 @@ def test_one_long_mismatch_is_one_mismatch() -> None:
         orders = talk.quote()
         wait(talk)
         have(talk, CASH - 1)
-        wait(talk)
+        wait(talk, DOUBTED_S)
         have(talk, CASH - 1)
         talk.expect("alert warning: balance_mismatch", "cancel all")
         talk.cancelled(*orders)
@@ -216,6 +220,60 @@ def test_one_reading_told_twice_is_one_reading() -> None:
             have(talk, CASH - 5)
         talk.expect_nothing()
         assert talk.state() == "quoting"
+
+
+def test_a_settlement_that_is_on_its_way_for_seconds_is_no_mismatch_however_often_we_ask() -> None:
+    with Talk() as talk:
+        bid, _ = talk.quote()
+        talk.fill(bid, "10")
+        talk.ignore()
+        cash = CASH - 4_900_000
+        for _ in range(8):  # The chain has it, the news of it takes 2 s: as slow as it may be.
+            wait(talk, 0.25)
+            hold(talk, 10_000_000)
+            have(talk, cash)
+        talk.expect_nothing()
+        settle(talk, bid)
+        wait(talk, 0.25)
+        hold(talk, 10_000_000)
+        have(talk, cash)
+        talk.expect_nothing()
+        assert talk.state() == "quoting"
+        assert not talk.agent.halt_counts
+        store = talk.agent.store
+        assert store.positions_ok_ts == store.balance_ok_ts == talk.ts
+
+
+def test_questions_that_were_held_up_and_answered_together_are_no_two_looks() -> None:
+    with Talk() as talk:
+        talk.quote()
+        asked = talk.ts
+        wait(talk, 10)
+        for late in (0, 3, 6, 9):
+            hold(talk, 10_000_000, asked_ts=asked + late * SECOND)
+            have(talk, CASH - 4_900_000, asked_ts=asked + late * SECOND)
+        talk.expect_nothing()
+        assert talk.state() == "quoting"
+
+
+@pytest.mark.parametrize("what", ["position", "balance"])
+def test_a_difference_that_outlasts_the_slowest_news_is_a_mismatch_however_often_we_ask(what: str) -> None:
+    with Talk() as talk:
+        talk.quote()
+        for _ in range(9):
+            talk.expect_nothing()
+            wait(talk, 0.25)
+            if what == "position":
+                hold(talk, 10_000_000)
+            else:
+                have(talk, CASH - 1)
+        talk.expect_nothing()
+        wait(talk, 0.25)
+        if what == "position":
+            hold(talk, 10_000_000)
+        else:
+            have(talk, CASH - 1)
+        talk.expect(f"alert warning: {what}_mismatch", "cancel all")
 
 
 def test_an_old_reading_says_nothing_about_now() -> None:
@@ -285,7 +343,7 @@ def test_complete_sets_instead_of_cash_are_no_mismatch() -> None:
         assert ledger.settled_cash == CASH + 200_000
         equity = ledger.equity
         for _ in range(2):
-            wait(talk)
+            wait(talk, DOUBTED_S)
             hold(talk, 10_000_000, 10_000_000)
             have(talk, CASH + 200_000 - 10_000_000)
         talk.ignore()
@@ -313,7 +371,7 @@ def test_what_the_stream_could_not_tell_is_no_mismatch_until_it_had_the_time() -
             hold(talk, 10_000_000)
             talk.ignore()
             assert Halt.POSITION_MISMATCH not in talk.agent.halts
-        wait(talk, 0.5)
+        wait(talk, DOUBTED_S)
         hold(talk, 10_000_000)
         talk.expect("alert warning: position_mismatch", "cancel all")
 
@@ -566,9 +624,9 @@ def test_a_claim_whose_answer_was_lost_is_booked_from_readings() -> None:
         talk.tick()
         talk.expect("claim")
         for _ in range(3):
-            wait(talk)
-            hold(talk, 0)
+            wait(talk, DOUBTED_S)
             have(talk, CASH + 5_100_000)
+            hold(talk, 0)
         talk.expect_nothing()
         assert talk.agent.halts == {}
         ledger = talk.agent.store.ledger
@@ -747,7 +805,7 @@ def test_cash_that_is_in_complete_sets_is_no_mismatch_whatever_is_read_first() -
         settle(talk, bid)
         settle(talk, ask, "f2")
         for _ in range(2):
-            wait(talk)
+            wait(talk, DOUBTED_S)
             have(talk, CASH + 200_000 - 10_000_000)
             hold(talk, 10_000_000, 10_000_000)
         talk.ignore()
@@ -755,7 +813,7 @@ def test_cash_that_is_in_complete_sets_is_no_mismatch_whatever_is_read_first() -
         assert not talk.agent.halt_counts
         wait(talk)
         have(talk, CASH + 200_000 - 10_000_001)
-        wait(talk)
+        wait(talk, DOUBTED_S)
         have(talk, CASH + 200_000 - 10_000_001)
         talk.ignore()
         assert Halt.BALANCE_MISMATCH in talk.agent.halts

@@ -231,7 +231,7 @@ def test_tokens_of_a_market_we_never_were_in_are_nobodys_business() -> None:
 def test_a_deposit_latches_in_the_end_and_a_person_adopts_it() -> None:
     with Talk() as talk:
         orders = talk.quote()
-        for _ in range(2):
+        for _ in range(4):
             balance(talk, CASH + 50)
         talk.expect("alert warning: balance_mismatch", "cancel all")
         talk.cancelled(*orders)
@@ -251,7 +251,7 @@ def test_a_deposit_latches_in_the_end_and_a_person_adopts_it() -> None:
 def test_tokens_that_appeared_are_adopted_at_the_mark() -> None:
     with Talk() as talk:
         bid, ask = talk.quote()
-        for _ in range(2):
+        for _ in range(4):
             hold(talk, 3 * MICROS)
         talk.expect("alert warning: position_mismatch", "cancel all")
         talk.cancelled(bid, ask)
@@ -318,7 +318,7 @@ def test_a_fill_whose_fate_nobody_tells_is_settled_when_a_person_adopts_the_exch
         )
         talk.ignore()
         cash = Money(CASH - notional(terms.price, terms.qty))
-        for _ in range(2):
+        for _ in range(3):
             hold(talk, terms.qty)
             talk.ignore()
             balance(talk, cash)

@@ -92,7 +92,8 @@ REJECT_PAUSE: Final = SECOND
 """How long a side waits after a rejection, so that a refusal cannot become a storm. Doubled with each one in
 a row that is the exchange's own: it says no to what we ask for, and no wording tells dependably why."""
 
-REJECT_PAUSE_MAX: Final = 30 * SECOND
+REJECT_PAUSE_MAX: Final = 16 * SECOND
+"""So that the end of the refusals is noticed within that time, whatever led to them."""
 
 REFUSALS_TOLD: Final = 4
 """Refusals in a row after which a person is told what the exchange says: the fourth comes after 7 s."""

@@ -199,6 +199,7 @@ class StateStore:
         self._positions_asked_ts = Nanos(0)
         self._balance_asked_ts = Nanos(0)
         self._holding_doubts: dict[MarketId, tuple[Nanos, int, int]] = {}
+        """Tokens that the exchange has more than we, YES and NO, and when the first answer said so."""
         self._cash_doubt: tuple[Nanos, int] | None = None
         self._holdings: dict[MarketId, tuple[int, int]] = {}
         """YES and NO by market, as last read."""
@@ -681,9 +682,9 @@ class StateStore:
         """Compare with the ledger's settled tokens.
 
         A settlement or claim may be on its way to us while the exchange already shows it. So a difference is
-        a doubt at first, and a mismatch when a later reading shows the same one with no settlement in
-        between, unless it explains itself. While the stream is down, and for a moment after, it cannot be
-        more than a doubt.
+        a doubt at first. It is a mismatch when a reading shows the same that was asked for longer after the
+        first answer than such news takes (`late_fill_ns`), with no settlement in between, unless it explains
+        itself. While the stream is down, and for a moment after, it cannot be more than a doubt.
         """
         if event.asked_ts < self._positions_asked_ts:
             self.ignored_events += 1
@@ -723,7 +724,7 @@ class StateStore:
         state = self.markets.get(market_id)
         if state is not None and not state.has_traded:
             # What was there before our first order is where we begin. Without a mark yet it stays a doubt.
-            return None if self._adopt_holding(state, yes, no) else (asked_ts, yes, no)
+            return None if self._adopt_holding(state, yes, no) else (self.now, yes, no)
         settled_ts = state.last_settled_ts if state is not None else 0
         if (
             earlier is None
@@ -731,9 +732,9 @@ class StateStore:
             or settled_ts >= earlier[0]
             or self._is_catching_up(earlier[0])
         ):
-            return (asked_ts, yes, no)
-        if asked_ts == earlier[0]:
-            return earlier  # The same reading, told twice.
+            return (self.now, yes, no)
+        if self._is_young(earlier[0], asked_ts):
+            return earlier
         if state is not None and self._explain_holding(state, yes, no):
             return None
         self._find(
@@ -745,9 +746,7 @@ class StateStore:
     def _explain_holding(self, state: MarketState, yes: int, no: int) -> bool:
         """Book a difference that can mean one thing only. The balance shows whether it did."""
         account = state.account
-        payout = account.claimable()
-        if payout and (yes, no)[account.winner or Outcome.YES] == -payout:
-            # The winning tokens are gone: they were paid for, and the answer to the claim was lost.
+        if payout := _paid_out(account, yes, no):
             account.pay_out(payout)
             self._unheard_payouts[state.market_id] = payout
         elif yes == no:
@@ -811,24 +810,35 @@ class StateStore:
             or self._last_settled_ts >= doubt[0]
             or self._is_catching_up(doubt[0])
         ):
-            self._cash_doubt = (event.asked_ts, difference)
-        elif event.asked_ts > doubt[0] and difference != self._sets_in_doubt():
+            self._cash_doubt = (self.now, difference)
+        elif not self._is_young(doubt[0], event.asked_ts) and difference != self._cash_of_doubts():
             self._find(
                 Halt.BALANCE_MISMATCH, f"the exchange shows {difference:+} micro-USDC more than the ledger"
             )
 
-    def _sets_in_doubt(self) -> int:
-        """USDC that the exchange has more because it has fewer complete sets than the ledger, as the latest
-        positions show: worth the same, and booked as soon as positions show it again.
+    def _cash_of_doubts(self) -> int:
+        """USDC that the exchange has more for what the latest positions show and can mean one thing only:
+        booked as soon as positions have shown it for long enough.
         """
-        return -sum(yes for _, yes, no in self._holding_doubts.values() if yes == no)
+        more = 0
+        for market_id, (_, yes, no) in self._holding_doubts.items():
+            account = self.ledger.live.get(market_id)
+            if account is not None and (payout := _paid_out(account, yes, no)):
+                more += payout
+            elif yes == no:
+                more -= yes
+        return more
 
-    def _is_catching_up(self, asked_ts: Nanos) -> bool:
-        """May what a reading of that time showed be news that the stream was too broken to tell?"""
+    def _is_young(self, doubted_ts: Nanos, asked_ts: Nanos) -> bool:
+        """Is it too early for a reading to confirm a doubt? The same reading told twice never does."""
+        return asked_ts - doubted_ts <= self.params.loop.late_fill_ns
+
+    def _is_catching_up(self, told_ts: Nanos) -> bool:
+        """May what an answer of that time showed be news that the stream was too broken to tell?"""
         if not self.is_connected:
             return True
         back_ts = self.reconnected_ts
-        return back_ts is not None and asked_ts < back_ts + self.params.loop.late_fill_ns
+        return back_ts is not None and told_ts < back_ts + self.params.loop.late_fill_ns
 
     # -- markets -------------------------------------------------------------------------------------------
 
@@ -922,6 +932,15 @@ class StateStore:
 def available_cash(ledger: Ledger) -> Money:
     """Cash that is surely ours to spend: the smaller of matched and settled."""
     return min(ledger.matched_cash, ledger.settled_cash)
+
+
+def _paid_out(account: MarketAccount, yes: int, no: int) -> Money:
+    """All winnings, if it is the winning tokens that are gone: they were paid for, and the answer to the
+    claim was lost. `yes` and `no` is what the exchange has more than the ledger.
+    """
+    payout = account.claimable()
+    is_gone = payout and (yes, no)[account.winner or Outcome.YES] == -payout
+    return payout if is_gone else Money(0)
 
 
 def _note_end(order: Order, was_living: bool, is_counted: bool) -> None:

@@ -496,7 +496,7 @@ class LoopSettings(msgspec.Struct, frozen=True, kw_only=True):
     late_fill_s: Annotated[
         Decimal,
         Number("0", "600", "seconds"),
-        "How long a cancelled or expired order still counts as if it could fill: a report may be on its way.",
+        "How long news of fills and settlements may take: a gone order counts on, a doubt stays one.",
     ] = Decimal(5)
     claim_interval_s: Annotated[
         Decimal,

@@ -4,8 +4,9 @@ The bucket fills steadily. A cancel may take the last token; everything that is 
 reserve for those that are more so. Nothing sleeps in here: `wait` says how long it would be, the caller
 decides whether that is still of use (for a quote it rarely is).
 
-A 429 empties the bucket and closes it for as long as the exchange asks, or for a span that doubles with each
-429 in a row. Cancels are held back too, but shortly, and never all at the same instant.
+A 429 closes the bucket for as long as the exchange asks, or for a span that doubles with each 429 in a row.
+Requests that left together are refused together: their answers count as one. Cancels are held back too, but
+shortly, and never all at the same instant.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ from typing import Final
 from turbine_agent.model.units import MILLISECOND, SECOND, Nanos
 
 BACKOFF_FIRST: Final = SECOND
-BACKOFF_MAX: Final = 30 * SECOND
+BACKOFF_MAX: Final = 8 * SECOND
+"""So that the end of a throttling is noticed within ten seconds. A span that the exchange names holds."""
+
 CANCEL_BACKOFF_FIRST: Final = 100 * MILLISECOND
 CANCEL_BACKOFF_MAX: Final = 2 * SECOND
 """A cancel is tried again this soon after a 429, whatever the exchange asks for: an order that should be gone
@@ -69,8 +72,9 @@ class Quota:
 
     def refused(self, now: Nanos, retry_after_s: int | None) -> None:
         """The exchange answered 429."""
-        doubled = 1 << min(self._refusals, _DOUBLINGS_MAX)
-        self._refusals += 1
+        if not self._refusals or now >= self._cancels_closed_until:
+            self._refusals += 1  # Not one more of those that left before the bucket was closed.
+        doubled = 1 << min(self._refusals - 1, _DOUBLINGS_MAX)
         span = min(BACKOFF_FIRST * doubled, BACKOFF_MAX)
         if retry_after_s is not None:
             span = max(span, retry_after_s * SECOND)

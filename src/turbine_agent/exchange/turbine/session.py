@@ -6,8 +6,9 @@ carries out the actions that `take` returns, and calls `tick` at `deadline`.
     DOWN ──(deadline)── CONNECTING ──opened── UP ──closed, silent, deaf── DOWN
 
 *Alive* means that a frame or a pong came within `silence_ns`; pings go out every `ping_ns`, so that a quiet
-book and a dead connection differ. Reconnecting backs off exponentially, with jitter; a connection that is
-lost `flaps_max` times within `flap_window_ns` is left alone for `cool_down_ns`.
+book and a dead connection differ. The first loss in a while is made good at once. Each further one within
+`flap_window_ns`, of a connection or of an attempt at one, doubles the wait for the next, with jitter and up
+to `backoff_max_ns`: a flapping connection is left alone for so long, and one that is well is soon found so.
 
 *Books.* The exchange's stream has no sequence, and unless it is filtered it mixes YES and NO. So there are
 two ways to have books, and REST watches over both:
@@ -70,6 +71,9 @@ TOUCHES_KEPT: Final = 256
 """Frames whose best prices are remembered, for the time that two questions take."""
 
 
+_DOUBLINGS_MAX: Final = 20
+
+
 class SessionParams(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Spans in nanoseconds."""
 
@@ -78,10 +82,8 @@ class SessionParams(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Two pings may be lost. Below the core's own liveness limit, so that a new connection is on its way."""
     connect_ns: Nanos = Nanos(5 * SECOND)
     backoff_first_ns: Nanos = Nanos(250 * MILLISECOND)
-    backoff_max_ns: Nanos = Nanos(30 * SECOND)
-    flaps_max: int = 6
+    backoff_max_ns: Nanos = Nanos(8 * SECOND)
     flap_window_ns: Nanos = Nanos(60 * SECOND)
-    cool_down_ns: Nanos = Nanos(30 * SECOND)
     ack_ns: Nanos = Nanos(5 * SECOND)
     """Time for a subscription to be confirmed, by an ack or by a book."""
     reread_ns: Nanos = Nanos(5 * SECOND)
@@ -251,7 +253,6 @@ class Session:
         self._heard_ts = Nanos(0)
         self._beat_ts = Nanos(0)
         self._pinged_ts = Nanos(0)
-        self._failures = 0
         self._losses: deque[Nanos] = deque()
         self._garbles: deque[Nanos] = deque()
 
@@ -316,7 +317,6 @@ class Session:
     def pong(self, now: Nanos) -> None:
         """The exchange answered a ping."""
         if self.link is Link.UP:
-            self._failures = 0
             self._beat(now)
 
     def frame(self, now: Nanos, frame: str | bytes) -> list[wire.StreamMessage]:
@@ -613,15 +613,9 @@ class Session:
         self._losses.append(now)
         while self._losses[0] < now - params.flap_window_ns:
             self._losses.popleft()
-        if len(self._losses) >= params.flaps_max:
-            self._losses.clear()
-            return self._jittered(params.cool_down_ns)
-        span = min(params.backoff_first_ns << min(self._failures, 20), params.backoff_max_ns)
-        self._failures += 1
-        return self._jittered(span)
-
-    def _jittered(self, span: int) -> int:
-        """Between half of the span and all of it."""
+        doublings = min(len(self._losses) - 1, _DOUBLINGS_MAX)
+        span = min(params.backoff_first_ns << doublings, params.backoff_max_ns)
+        # Between half of the span and all of it.
         return span // 2 + span * self._chance.getrandbits(16) // (2 << 16)
 
     def _tell(self, event: AnyEvent) -> None:

@@ -44,7 +44,16 @@ from turbine_agent.runtime.audit import differences
 from turbine_agent.runtime.campaign.disk import Fate, Op, SimulatedDisk, Sync, Write
 from turbine_agent.runtime.campaign.network import Conditions, Line, Network
 from turbine_agent.runtime.campaign.process import Account, LatchMemory, Process
-from turbine_agent.runtime.campaign.weather import EXPIRY_S, LIES, TROUBLES, Episode, Kind, Plan, Strike
+from turbine_agent.runtime.campaign.weather import (
+    EXPIRY_S,
+    LIES,
+    TRANSIENT_S,
+    TROUBLES,
+    Episode,
+    Kind,
+    Plan,
+    Strike,
+)
 from turbine_agent.runtime.campaign.world_loop import WorldLoop
 from turbine_agent.runtime.cancel_all import cancel_everything
 from turbine_agent.runtime.config import load, to_params
@@ -85,6 +94,9 @@ QUIET_FLOW: Final = FlowParams(
 
 SETTLED_WITHIN_S: Final = 1_500
 """After the last trade: until the market is over, resolved, settled and claimed."""
+
+AWAY_MAX_S: Final = 70.0
+"""For how long a process that ended is not started again, at most, with the guardian's part in it."""
 
 GUARD_SILENCE_S: Final = 5.0
 EMERGENCY_S: Final = 30.0
@@ -283,6 +295,8 @@ class _Trial:
         self._bomb = False
         self._disk_error: type[apsw.Error] | None = None
         self._away_s = 1.0
+        self._born_ts = OPEN
+        """When the present process was started."""
         self._clock_offset = 0
         self._allowed: set[str] = set()
         """Troubles of the episode, until all is well again."""
@@ -362,12 +376,10 @@ class _Trial:
         await asyncio.sleep(episode.lasts_s)
         self._heal()
         self._lied |= {name for name in self._allowed & LIES if self._counts()[name] > before[name]}
-        healed = self._scheduler.now
         limit = max(TROUBLES[strike.name].patience_s for strike in episode.strikes)
-        if len(episode.strikes) > 1:
+        if len(episode.strikes) > 1 or episode.lasts_s > TRANSIENT_S:
             limit = max(limit, EXPIRY_S)
-        is_well = await self._until(self._is_well, limit)
-        took = self._scheduler.now - healed
+        is_well, took = await self._recover(limit)
         if len(episode.strikes) == 1:
             name = episode.strikes[0].name
             self._slowest[name] = max(self._slowest.get(name, 0.0), round(took / SECOND, 1))
@@ -382,6 +394,22 @@ class _Trial:
             if after.get(strike.name, 0) > before.get(strike.name, 0) and is_well:
                 self._recovered[strike.name] = self._recovered.get(strike.name, 0) + 1
         self._allowed = set()
+
+    async def _recover(self, limit_s: float) -> tuple[bool, int]:
+        """Wait for all to be well again: whether it came in time, and how long it took, nanoseconds.
+
+        Time counts from the trouble's end. While nobody is there it does not: whoever starts a process again
+        is not of the agent.
+        """
+        healed = self._scheduler.now
+        latest = healed + int((limit_s + AWAY_MAX_S) * SECOND)
+        while not self._is_well():
+            since, now = max(healed, self._born_ts), self._scheduler.now
+            is_away = self._process is None
+            if now >= latest or (not is_away and now >= since + limit_s * SECOND):
+                return False, now - since
+            await asyncio.sleep(0.5)
+        return True, self._scheduler.now - max(healed, self._born_ts)
 
     async def _finish(self) -> None:
         """Halt, let everything settle, compare; then stop, and start twice again."""
@@ -492,7 +520,7 @@ class _Trial:
         except _Killed:
             await self._after_kill(disk)
             return
-        self._process = process
+        self._process, self._born_ts = process, self._scheduler.now
         run = process.start()
         ends: set[asyncio.Future[Any]] = {run, self._death}
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)

@@ -48,55 +48,18 @@ class Trouble(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 USUAL_S: Final = 20.0
 """What is demanded of every single transient fault that does not say otherwise (controls, L2)."""
 
+TRANSIENT_S: Final = 60.0
+"""Up to so long a trouble is a transient one."""
+
 EXPIRY_S: Final = 125.0
-"""Where orders' fates cannot be known before they cannot arrive or live any more: 90 s, and proof."""
+"""Where orders' fates cannot be known before they cannot arrive or live any more: 90 s, and proof. So long it
+may take after several troubles at once, or after one that was no transient.
+"""
 
 NEXT_MARKET_S: Final = 1_000.0
 """Where it is the next market that is traded again."""
 
 PATIENCE: Final[dict[str, float]] = {
-    # Orders whose fate cannot be learned keep their capital until they cannot arrive any more.
-    "http-502-after": EXPIRY_S,
-    "slow-request": EXPIRY_S,
-    "lost-request": EXPIRY_S,
-    "lost-answer": EXPIRY_S,
-    "http-500": EXPIRY_S,
-    "http-502": EXPIRY_S,
-    "http-503": EXPIRY_S,
-    "html-answer": EXPIRY_S,
-    "redirect": EXPIRY_S,
-    "gzip-bomb": EXPIRY_S,
-    "slow-answer": EXPIRY_S,
-    "net-down": EXPIRY_S,
-    "net-loss": EXPIRY_S,
-    "net-slow": EXPIRY_S,
-    "matching-off": EXPIRY_S,
-    "cancel-ignored": EXPIRY_S,
-    # A flapping connection is left alone for half a minute, and backs off for as long.
-    "ws-drop-1000": 75.0,
-    "ws-drop-1006": 75.0,
-    "ws-refused": 75.0,
-    "ws-silent": 75.0,
-    "ws-frozen": 75.0,
-    "ws-no-snapshot": 75.0,
-    "ws-lost": 75.0,
-    "stale-books": 75.0,
-    "ws-garbage": 75.0,
-    "ws-reordered": 75.0,
-    "ws-burst": 75.0,
-    # The next process begins with what the last one left, and what it sent may still arrive.
-    "kill": EXPIRY_S,
-    "power-loss": EXPIRY_S,
-    "crash": EXPIRY_S,
-    "disk-full": EXPIRY_S,
-    "disk-error": EXPIRY_S,
-    "clock-wrong": EXPIRY_S,
-    "standstill": EXPIRY_S,
-    # Settlements that are late are doubted before they are believed.
-    "settlement-stuck": EXPIRY_S,
-    "lagging-accounts": EXPIRY_S,
-    # What is refused again and again is tried ever less often.
-    "funds-refused": 45.0,
     # The next market is shown, or the one after it.
     "market-late": 240.0,
     "market-missing": NEXT_MARKET_S,

@@ -58,17 +58,26 @@ def test_a_429_closes_quotes_for_as_long_as_the_exchange_asks_and_cancels_shortl
 
 def test_429s_in_a_row_double_up_to_a_bound_and_one_success_forgets_them() -> None:
     bucket = quota()
-    waits = []
+    now, waits = T0, []
     for _ in range(40):
-        bucket.refused(T0, retry_after_s=None)
-        waits.append(bucket.wait(Urgency.QUOTE, T0))
-    assert waits == sorted(waits)
-    assert waits[-1] <= BACKOFF_MAX * 5 // 4
-    assert bucket.wait(Urgency.CANCEL, T0) <= CANCEL_BACKOFF_MAX * 5 // 4
-    later = Nanos(T0 + 100 * SECOND)
+        bucket.refused(now, retry_after_s=None)
+        waits.append(bucket.wait(Urgency.QUOTE, now))
+        assert bucket.wait(Urgency.CANCEL, now) <= CANCEL_BACKOFF_MAX * 5 // 4
+        now = Nanos(now + waits[-1])
+    spans = [SECOND, 2 * SECOND, 4 * SECOND, *37 * [BACKOFF_MAX]]
+    assert all(span <= wait <= span * 5 // 4 for span, wait in zip(spans, waits, strict=True))
+    later = Nanos(now + 100 * SECOND)
     bucket.passed()
     bucket.refused(later, retry_after_s=None)
     assert bucket.wait(Urgency.QUOTE, later) <= 1_250 * MILLISECOND
+
+
+def test_requests_that_are_refused_together_count_as_one() -> None:
+    bucket = quota()
+    for late in range(6):
+        bucket.refused(Nanos(T0 + late * 10 * MILLISECOND), retry_after_s=None)
+    assert bucket.wait(Urgency.QUOTE, T0) <= 1_300 * MILLISECOND
+    assert bucket.wait(Urgency.CANCEL, T0) <= 200 * MILLISECOND
 
 
 def test_two_clients_do_not_come_back_at_the_same_instant() -> None:
