@@ -175,6 +175,10 @@ class Talk:
 
     def listed(self, *order_ids: OrderId, asked_ts: Nanos | None = None) -> None:
         """The exchange's list of our open orders."""
+        self.hear(self.open_orders(*order_ids, asked_ts=asked_ts))
+
+    def open_orders(self, *order_ids: OrderId, asked_ts: Nanos | None = None) -> OpenOrdersRead:
+        """That list, to be told later."""
         lines = []
         for order_id in order_ids:
             order = self.orders[order_id]
@@ -190,13 +194,13 @@ class Talk:
                     cum_qty=order.cum_qty,
                 )
             )
-        self.hear(OpenOrdersRead(ts=self.ts, asked_ts=asked_ts or self.ts, orders=tuple(lines)))
+        return OpenOrdersRead(ts=self.ts, asked_ts=asked_ts or self.ts, orders=tuple(lines))
 
     # -- expecting -----------------------------------------------------------------------------------------
 
     def expect(self, *sentences: str) -> None:
         """What the agent has asked for since the last expectation, routine left out, in this order."""
-        asked, self._unexpected = self._unexpected, []
+        asked = self.asked()
         assert asked == list(sentences), self._story(
             f"expected {list(sentences)}, the agent asked for {asked}"
         )
@@ -207,6 +211,11 @@ class Talk:
     def ignore(self) -> None:
         """What the agent asked for is not what this scenario is about."""
         self._unexpected.clear()
+
+    def asked(self) -> list[str]:
+        """Take what the agent has asked for since the last expectation, to look at it oneself."""
+        asked, self._unexpected = self._unexpected, []
+        return asked
 
     @property
     def orders(self) -> dict[OrderId, Order]:
