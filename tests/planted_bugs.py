@@ -22,6 +22,9 @@ SPIKE = "spike_bot.py"
 SAME = "tests/differential/test_same_answers.py::test_on_drawn_pictures_both_cancel_place_and_refuse_the_same_for_the_same_reason"
 
 
+PEERS = "tests/scenario/test_failures_of_peers.py"
+
+
 class Bug(NamedTuple):
     """One mistake: in `file`, `right` (which occurs once) becomes `wrong`, and `caught_by` fails."""
 
@@ -663,7 +666,7 @@ BUGS = (
         "simulation/recorded.py",
         "        winner = market.recorded_winner\n",
         "        winner = market.recorded_winner.other\n",
-        "tests/conformance/test_conformance.py",
+        "tests/scenario/test_recorded_markets.py",
     ),
     Bug(
         "one-fill-id-for-all",
@@ -1989,6 +1992,70 @@ BUGS = (
         "        if now >= self._beat_ts + self.params.ping_ns:\n",
         "        if not now:\n",
         "tests/unit/exchange/turbine/test_session.py",
+    ),
+    # -- what peers' users met ---------------------------------------------------------------------------
+    Bug(
+        "an-unread-list-is-an-empty-one",
+        "exchange/turbine/client.py",
+        "        rows = await self._open_rows()\n        if rows is None:\n            return None\n        vanished",
+        "        rows = await self._open_rows() or ()\n        vanished",
+        f"{PEERS}::test_orders_filled_while_no_name_was_resolved_are_found_afterwards",
+    ),
+    Bug(
+        "a-stopped-agent-begins-with-the-next-connection",
+        "core/agent.py",
+        "        if self.state is AgentState.STARTING:\n            self._cancel_all()",
+        "        if self.state in (AgentState.STARTING, AgentState.STOPPED):\n            self._cancel_all()",
+        f"{PEERS}::test_a_stop_during_an_outage_is_not_undone_when_the_network_comes_back",
+    ),
+    Bug(
+        "a-halted-agent-begins-with-the-next-connection",
+        "core/agent.py",
+        "        if self.state is AgentState.STARTING:\n            self._cancel_all()",
+        "        if self.state in (AgentState.STARTING, AgentState.LATCHED):\n            self._cancel_all()",
+        f"{PEERS}::test_after_a_person_has_halted_it_nothing_is_placed_whatever_happens",
+    ),
+    Bug(
+        "a-partly-filled-order-is-left-alone",
+        "execution/engine.py",
+        "                elif self._wants_cancel(order, now):",
+        "                elif order.state is not OrderState.PARTIAL and self._wants_cancel(order, now):",
+        f"{PEERS}::test_an_order_that_is_partly_filled_is_pulled_like_any_other",
+    ),
+    Bug(
+        "a-position-of-zero-is-no-difference",
+        "core/state.py",
+        "        for market_id in (*theirs, *(m for m in self.ledger.live if m not in theirs)):",
+        "        for market_id in (m for m in theirs if any(theirs[m])):",
+        f"{PEERS}::test_a_position_of_zero_in_a_reading_does_not_make_us_flat",
+    ),
+    Bug(
+        "a-pending-fill-is-in-the-tokens-already",
+        "core/state.py",
+        "        more_yes, more_no = yes - account.settled.yes, no - account.settled.no",
+        "        more_yes, more_no = yes - account.net - account.settled.no, no - account.settled.no",
+        f"{PEERS}::test_a_fill_without_its_tokens_is_neither_bought_again_nor_sold_twice",
+    ),
+    Bug(
+        "a-snapshot-is-merged-into-the-old-book",
+        "core/book.py",
+        "        self.bids = {price: qty for price, qty in bids if qty}",
+        "        self.bids |= {price: qty for price, qty in bids if qty}",
+        "tests/scenario/test_lessons.py::test_16_a_snapshot_replaces_the_book_at_once_with_all_its_levels",
+    ),
+    Bug(
+        "an-outage-leaves-the-book-as-it-was",
+        "core/book.py",
+        "        self.is_synced = False\n        self.seq = None\n",
+        "        self.seq = None\n",
+        f"{PEERS}::test_levels_from_before_an_outage_are_not_in_the_book_after_it",
+    ),
+    Bug(
+        "a-late-fill-brings-its-order-back",
+        "core/orders.py",
+        "        _R.FILLED_PART: _S.CANCELLED,  # Made before the cancel, told after it.",
+        "        _R.FILLED_PART: _S.PARTIAL,  # Made before the cancel, told after it.",
+        f"{PEERS}::test_a_fill_told_after_the_cancel_is_booked_and_the_order_stays_ended",
     ),
 )
 
