@@ -13,6 +13,7 @@ prints the whole conversation. One that ends well is replayed from a journal, to
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from types import TracebackType
 from typing import Self
 
@@ -115,6 +116,27 @@ class Talk:
         if beat:
             self.hear(FeedHeartbeat(ts=self.ts))
         self.hear(TimerFired(ts=self.ts))
+
+    def second(
+        self,
+        bids: Iterable[tuple[str, str]] = (("0.49", "10"),),
+        asks: Iterable[tuple[str, str]] = (("0.51", "10"),),
+        *,
+        shares: int = 0,
+    ) -> None:
+        """One second in which the exchange answers every question: this book, our living orders as we know
+        them, so many YES tokens, and the cash that the ledger has.
+        """
+        self.ts = Nanos(self.ts + SECOND)
+        holding = Holding(market_id=self.market.market_id, yes=Qty(shares * MICROS), no=Qty(0))
+        self.hear(
+            FeedHeartbeat(ts=self.ts),
+            self.open_orders(*self.living()),
+            PositionsRead(ts=self.ts, asked_ts=self.ts, holdings=(holding,)),
+            BalanceRead(ts=self.ts, asked_ts=self.ts, cash=self.agent.store.ledger.settled_cash),
+            snapshot(self.ts, bids, asks, market=self.market),
+            TimerFired(ts=self.ts),
+        )
 
     def start(self) -> None:
         """Connected, accounts read and right, the market open with 10 at 0.49 / 0.51, nothing placed yet."""

@@ -22,7 +22,6 @@ from turbine_agent.model.events import (
     BalanceRead,
     CancelUnknown,
     FeedConnected,
-    FeedHeartbeat,
     FeedLost,
     MarketClosed,
     MarketOpened,
@@ -35,11 +34,10 @@ from turbine_agent.model.events import (
     PositionsRead,
     SettlementUpdated,
     SubmitUnknown,
-    TimerFired,
 )
 from turbine_agent.model.ids import FillId
 from turbine_agent.model.markets import Outcome, Side
-from turbine_agent.model.orders import Holding, SettlementStatus
+from turbine_agent.model.orders import SettlementStatus
 from turbine_agent.model.units import MICROS, SECOND, Nanos, Qty
 from turbine_agent.runtime.config import load, to_params
 from turbine_agent.simulation.exchange import SimulationParams
@@ -152,7 +150,7 @@ def test_a_fill_told_after_the_cancel_is_booked_and_the_order_stays_ended() -> N
         assert talk.orders[bid].state is OrderState.CANCELLED
         assert bid not in talk.living()
         for _ in range(30):
-            second(talk, [("0.47", "10")], [("0.49", "10")])
+            talk.second([("0.47", "10")], [("0.49", "10")])
             talk.expect_nothing()
 
 
@@ -170,7 +168,7 @@ def test_a_cancel_that_is_refused_for_as_long_as_its_order_lives_is_asked_for_un
         asked = 1
         while talk.ts < talk.orders[bid].terms.expires_ts:
             talk.hear(CancelUnknown(ts=talk.ts, order_id=bid, detail="500"))
-            second(talk, [("0.47", "10")], [("0.49", "10")])
+            talk.second([("0.47", "10")], [("0.49", "10")])
             asked += "cancel buy 10 YES at 0.49" in talk.asked()
             assert talk.living() == (bid,)
         assert asked >= (talk.ts - began) / (4 * SECOND), "at least every four seconds"
@@ -179,7 +177,7 @@ def test_a_cancel_that_is_refused_for_as_long_as_its_order_lives_is_asked_for_un
         talk.accept(*talk.living())
         for _ in range(2):  # A last fill of it may still be on its way to us.
             talk.expect_nothing()
-            second(talk, [("0.47", "10")], [("0.49", "10")])
+            talk.second([("0.47", "10")], [("0.49", "10")])
         talk.expect("place buy 10 YES at 0.47")
 
 
@@ -199,7 +197,7 @@ def test_a_fill_without_its_tokens_is_neither_bought_again_nor_sold_twice(end: S
         talk.accept(*talk.living())
         account = talk.agent.store.markets[MARKET.market_id].account
         for _ in range(50):
-            second(talk, shares=0)  # Neither tokens nor cash have moved.
+            talk.second(shares=0)  # Neither tokens nor cash have moved.
             talk.expect_nothing()
         assert talk.state() == "quoting"
         assert talk.agent.placed == 4
@@ -227,22 +225,22 @@ def test_a_position_of_zero_in_a_reading_does_not_make_us_flat() -> None:
         done = SettlementStatus.SETTLED
         talk.hear(SettlementUpdated(ts=talk.ts, order_id=bid, fill_id=FillId("f1"), status=done))
         for _ in range(10):
-            second(talk, shares=10)
+            talk.second(shares=10)
             talk.expect_nothing()
-        second(talk, shares=0)
+        talk.second(shares=0)
         talk.expect_nothing()  # Once may be late.
-        second(talk, shares=0)
+        talk.second(shares=0)
         talk.expect("alert warning: position_mismatch", "cancel all")
         account = talk.agent.store.markets[MARKET.market_id].account
         assert account.net == 10 * MICROS, "what we know of our fills is not forgotten"
         talk.cancelled(*talk.living())
         for _ in range(10):
-            second(talk, shares=0)
+            talk.second(shares=0)
             talk.expect_nothing()
         assert talk.state() == "halted"
-        second(talk, shares=10)
+        talk.second(shares=10)
         talk.expect_nothing()
-        second(talk, shares=10)
+        talk.second(shares=10)
         talk.expect("place sell 10 YES at 0.5", "place buy 10 YES at 0.48")
 
 
@@ -295,7 +293,7 @@ def test_after_a_person_has_halted_it_nothing_is_placed_whatever_happens() -> No
         talk.expect_nothing()
         # A fine book, another connection, another market: none of them is a reason to begin again.
         for _ in range(60):
-            second(talk)
+            talk.second()
             talk.expect_nothing()
         talk.hear(FeedLost(ts=talk.ts, detail="1006"))
         talk.expect("alert warning: feed_lost")
@@ -389,7 +387,7 @@ def test_orders_filled_while_no_name_was_resolved_are_found_afterwards() -> None
             assert {record.order_id for record in resting} <= living, (
                 "they count until they are seen to be gone"
             )
-            silent = (OpenOrdersRead, OrderFilled, OrderExpired)
+            silent = (OpenOrdersRead, PositionsRead, BalanceRead, OrderFilled, OrderExpired)
             assert not any(isinstance(event, silent) for event in w.events[told:]), "nobody can have answered"
             ends = {e.order_id for e in w.events[told:] if isinstance(e, OrderRejected)}
             assert not ends & {record.order_id for record in resting}, "what rests was not refused"
@@ -420,6 +418,7 @@ def test_fills_that_no_stream_tells_of_are_found_by_asking() -> None:
             w.fault("ws-no-trades=1")
             crowd = Crowd(w.server, trades=True)
             records, since = w.server.exchange.orders, dict[str, int]()
+            ours = records.open_of(w.address)
             await w.until(w.is_quoting, 30)
             for _ in range(120):
                 await w.pass_time(0.5)
@@ -463,25 +462,3 @@ def test_a_stop_during_an_outage_is_not_undone_when_the_network_comes_back() -> 
             assert w.working() == []
 
     play(script, limit_s=40.0)
-
-
-def second(
-    talk: Talk,
-    bids: list[tuple[str, str]] | None = None,
-    asks: list[tuple[str, str]] | None = None,
-    *,
-    shares: int = 0,
-) -> None:
-    """One second in which the exchange answers every question: the book, our living orders as they are known,
-    so many YES tokens, and the cash as the ledger has it.
-    """
-    talk.ts = Nanos(talk.ts + SECOND)
-    account = Holding(market_id=MARKET.market_id, yes=Qty(shares * MICROS), no=Qty(0))
-    talk.hear(
-        FeedHeartbeat(ts=talk.ts),
-        talk.open_orders(*talk.living()),
-        PositionsRead(ts=talk.ts, asked_ts=talk.ts, holdings=(account,)),
-        BalanceRead(ts=talk.ts, asked_ts=talk.ts, cash=talk.agent.store.ledger.settled_cash),
-        snapshot(talk.ts, bids or [("0.49", "10")], asks or [("0.51", "10")]),
-        TimerFired(ts=talk.ts),
-    )
