@@ -53,6 +53,7 @@ GROUPS: Final = (
                 ),
                 shown=(
                     f"{PEERS}::test_an_order_that_timed_out_is_not_sent_again_and_its_fill_counts_once",
+                    f"{WIRE}::test_trouble_with_requests_doubles_nothing_and_passes",
                     f"{CLIENT}::test_an_order_whose_answer_was_lost_and_that_no_list_shows_is_found_by_its_hash",
                     f"{HALTS}::test_an_order_without_an_answer_is_unknown_counts_and_three_of_them_halt",
                 ),
