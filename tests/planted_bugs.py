@@ -22,14 +22,20 @@ SPIKE = "spike_bot.py"
 SAME = "tests/differential/test_same_answers.py::test_on_drawn_pictures_both_cancel_place_and_refuse_the_same_for_the_same_reason"
 
 
+PEERS = "tests/scenario/test_failures_of_peers.py"
+
+
 class Bug(NamedTuple):
-    """One mistake: in `file`, `right` (which occurs once) becomes `wrong`, and `caught_by` fails."""
+    """One mistake: in `file`, `right` (which occurs once) becomes `wrong`, and `caught_by` fails. `lesson` is the
+    number of the lesson (docs/lessons.md) that it would unlearn, 0 for none.
+    """
 
     name: str
     file: str
     right: str
     wrong: str
     caught_by: str
+    lesson: int = 0
 
 
 BUGS = (
@@ -68,6 +74,7 @@ BUGS = (
         "LIVING: Final = frozenset({_S.INTENT, _S.SENT, _S.WORKING, _S.PARTIAL, _S.UNKNOWN})",
         "LIVING: Final = frozenset({_S.INTENT, _S.SENT, _S.WORKING, _S.PARTIAL})",
         "tests/scenario/test_halts.py",
+        lesson=5,
     ),
     Bug(
         "a-cancelled-order-stops-counting-at-once",
@@ -104,6 +111,7 @@ BUGS = (
         "        if key in self.booked:\n            return False\n        fill = _fill",
         "        fill = _fill",
         "tests/property/test_ledger.py",
+        lesson=10,
     ),
     Bug(
         "reversed-fill-keeps-its-tokens",
@@ -133,6 +141,7 @@ BUGS = (
         "        _R.LOST: _S.UNKNOWN,\n    },\n    _S.PARTIAL: {",
         "        _R.LOST: _S.CANCELLED,\n    },\n    _S.PARTIAL: {",
         "tests/property/test_order_table.py",
+        lesson=6,
     ),
     Bug(
         "late-fill-after-cancel-dropped",
@@ -147,6 +156,7 @@ BUGS = (
         "        state.living.pop(order.order_id, None)\n        if order.state in",
         "        if order.state in",
         "tests/property/test_order_table.py",
+        lesson=8,
     ),
     Bug(
         "a-stale-list-of-open-orders-is-believed",
@@ -169,6 +179,7 @@ BUGS = (
         "    if bid_depth * 1_000_000 > ask_depth * threshold_ppm:\n        return 1",
         "    if bid_depth * 1_000_000 > ask_depth * threshold_ppm:\n        return -1",
         "tests/unit/strategy/test_quoting.py",
+        lesson=29,
     ),
     Bug(
         "extreme-at-the-bound",
@@ -233,6 +244,7 @@ BUGS = (
         "        return asked is None or now - asked >= self._ack_timeout_ns",
         "        return asked is None",
         "tests/scenario/test_lessons.py",
+        lesson=4,
     ),
     # -- risk --------------------------------------------------------------------------------------------
     Bug(
@@ -248,6 +260,7 @@ BUGS = (
         "            inventory += direction * order.leaves_qty",
         "            inventory += 0",
         "tests/unit/risk/test_engine.py",
+        lesson=30,
     ),
     Bug(
         "post-only-guard-lets-the-touch-pass",
@@ -270,6 +283,7 @@ BUGS = (
         "            self._watch_clocks()\n        self._watch_drawdown()\n        if now - self._reconciled_ts",
         "            pass\n        self._watch_drawdown()\n        if now - self._reconciled_ts",
         "tests/scenario/test_halts.py",
+        lesson=28,
     ),
     Bug(
         "halt-forgets-to-cancel",
@@ -468,6 +482,7 @@ BUGS = (
         "opposite.keys[-1] >= opposite.sign * price",
         "opposite.keys[-1] > opposite.sign * price",
         "tests/property/test_matching.py",
+        lesson=27,
     ),
     Bug(
         "expired-a-second-late",
@@ -488,6 +503,7 @@ BUGS = (
         "        book = state.books[event.outcome]\n        if not _is_sound(event.bids) or not _is_sound(event.asks):\n"
         "            self._distrust(state, event.outcome)\n            return\n        if not book.replace",
         "tests/scenario/test_lessons.py",
+        lesson=14,
     ),
     # -- what venues promise: the conformance cards --------------------------------------------------------
     Bug(
@@ -663,7 +679,7 @@ BUGS = (
         "simulation/recorded.py",
         "        winner = market.recorded_winner\n",
         "        winner = market.recorded_winner.other\n",
-        "tests/conformance/test_conformance.py",
+        "tests/scenario/test_recorded_markets.py",
     ),
     Bug(
         "one-fill-id-for-all",
@@ -1562,6 +1578,7 @@ BUGS = (
         "        if now < self._rests_until:",
         "        if now < 0:",
         "tests/unit/runtime/test_signer_process.py",
+        lesson=21,
     ),
     Bug(
         "another-wallets-signer-will-do",
@@ -1762,6 +1779,7 @@ BUGS = (
         "is_refusal=not (verdict.is_throttled or verdict.is_credential),",
         "is_refusal=not verdict.is_credential,",
         "tests/unit/exchange/turbine/test_outcome.py",
+        lesson=20,
     ),
     Bug(
         "a-book-that-was-asked-for-is-not-told-if-it-is-the-same",
@@ -2032,6 +2050,225 @@ BUGS = (
         "doublings = min(len(self._losses) - 1, _DOUBLINGS_MAX)",
         "doublings = 0",
         "tests/unit/exchange/turbine/test_session.py",
+    ),
+    # -- lessons ------------------------------------------------------------------------------------------
+    Bug(
+        "prices-are-signed-in-ten-thousandths",
+        "protocol/eip712.py",
+        '_number_word(price, "price")',
+        '_number_word(price // 100, "price")',
+        "tests/unit/protocol/test_eip712.py",
+        lesson=1,
+    ),
+    Bug(
+        "both-outcomes-are-one-book",
+        "core/state.py",
+        "        if not book.replace(event.bids",
+        "        if not state.books[Outcome.YES].replace(event.bids",
+        "tests/scenario/test_lessons.py::test_02_yes_and_no_are_two_books_and_a_merged_one_is_not_quoted",
+        lesson=2,
+    ),
+    Bug(
+        "only-the-first-side-is-placed",
+        "core/agent.py",
+        "        for draft in plan.drafts:\n",
+        "        for draft in plan.drafts[:1]:\n",
+        "tests/scenario/test_lessons.py::test_03_both_sides_are_placed",
+        lesson=3,
+    ),
+    Bug(
+        "a-refused-cancel-is-a-cancel",
+        "exchange/turbine/outcome.py",
+        'return CancelUnknown(ts=ts, order_id=order_id, detail=f"{status}: {detail}")',
+        "return OrderCancelled(ts=ts, order_id=order_id, reason=CancelReason.REQUESTED, is_counted=False)",
+        "tests/unit/exchange/turbine/test_outcome.py::test_a_cancel_ends_in_one_event",
+        lesson=7,
+    ),
+    Bug(
+        "an-unread-position-is-flat",
+        "exchange/turbine/client.py",
+        "        rows = await self.positions()\n        if rows is not None:\n            holdings",
+        "        rows = await self.positions() or ()\n        if rows is not None:\n            holdings",
+        f"{PEERS}::test_orders_filled_while_no_name_was_resolved_are_found_afterwards",
+        lesson=9,
+    ),
+    Bug(
+        "exits-in-flight-do-not-count",
+        "risk/engine.py",
+        "        potential = direction * (potential_inventory(state, direction) + direction * draft.qty)",
+        "        held = state.account.net if reduce_only else potential_inventory(state, direction)\n        potential = direction * (held + direction * draft.qty)",
+        "tests/scenario/test_lessons.py::test_10_what_is_sold_never_exceeds_what_is_held_once_only_reducing_is_allowed",
+        lesson=10,
+    ),
+    Bug(
+        "no-rate-is-too-high",
+        "risk/engine.py",
+        "        self._bucket.take()\n",
+        "",
+        "tests/unit/risk/test_engine.py::test_too_many_orders_a_second",
+        lesson=11,
+    ),
+    Bug(
+        "a-stale-book-holds-cancels-back",
+        "core/agent.py",
+        "            for order in self._execution.clear(state, self.store.now):\n",
+        "            for order in () if reason is Reason.BOOK_STALE else self._execution.clear(state, self.store.now):\n",
+        "tests/scenario/test_lessons.py::test_12_cancelling_is_legal_with_any_staleness_and_in_every_state",
+        lesson=12,
+    ),
+    Bug(
+        "a-failed-reconnect-is-the-last",
+        "exchange/turbine/session.py",
+        "        self._next_connect = Nanos(now + self._backoff(now))",
+        "        self._next_connect = Nanos(now + (self._backoff(now) if was_up else SECOND * SECOND))",
+        "tests/unit/exchange/turbine/test_session.py::test_the_next_try_waits_longer_each_time_and_never_ends",
+        lesson=13,
+    ),
+    Bug(
+        "an-empty-book-is-no-reason",
+        "core/book.py",
+        "    return Reason.BOOK_EMPTY",
+        "    return None",
+        "tests/scenario/test_halts.py::test_an_unfit_book_takes_the_quotes_back_and_names_its_fault",
+        lesson=15,
+    ),
+    Bug(
+        "an-event-that-no-union-has",
+        "model/events.py",
+        "    | OrderExpired\n",
+        "",
+        "tests/test_tidy.py::test_the_union_of_events_is_complete",
+        lesson=17,
+    ),
+    Bug(
+        "the-last-of-two-equal-keys-counts",
+        "runtime/config.py",
+        "    if name in seen:\n",
+        "    if seen.get(name) == line:\n",
+        "tests/unit/runtime/test_config.py::test_a_refusal_says_where_what_and_what_instead",
+        lesson=18,
+    ),
+    Bug(
+        "a-deadline-is-met-at-its-instant-alone",
+        "risk/engine.py",
+        "        if left <= limits.pull_ns or",
+        "        if left == limits.pull_ns or",
+        "tests/scenario/test_lessons.py::test_19_deadlines_are_met_by_any_timer_that_comes_late",
+        lesson=19,
+    ),
+    Bug(
+        "cancels-wait-as-long-as-quotes",
+        "exchange/turbine/quota.py",
+        "        closed = self._cancels_closed_until if urgency is Urgency.CANCEL else self._closed_until",
+        "        closed = self._closed_until",
+        "tests/unit/exchange/turbine/test_quota.py::test_a_429_closes_quotes_for_as_long_as_the_exchange_asks_and_cancels_shortly",
+        lesson=20,
+    ),
+    Bug(
+        "the-skew-is-divided-by-a-thousand",
+        "strategy/quoting.py",
+        "    shift2 = 2 * skew_factor * held // max_inventory",
+        "    shift2 = 2 * skew_factor * held // (1_000 * max_inventory)",
+        "tests/unit/strategy/test_quoting.py::test_defaults_are_alive_at_full_inventory_the_skew_is_worth_at_least_half_the_spread",
+        lesson=22,
+    ),
+    Bug(
+        "a-default-is-tuned-in-passing",
+        "runtime/settings.py",
+        '    ] = Decimal("0.02")\n    min_price',
+        '    ] = Decimal("0.06")\n    min_price',
+        "tests/unit/runtime/test_config.py::test_the_committed_file_sets_every_key_to_its_default",
+        lesson=23,
+    ),
+    Bug(
+        "orders-outlive-their-market",
+        "execution/engine.py",
+        "        expires_ts = min(now + self._params.order_ttl_ns, _last_expiry(state))",
+        "        expires_ts = now + self._params.order_ttl_ns",
+        "tests/scenario/test_lessons.py::test_24_no_order_outlives_the_market_it_is_for",
+        lesson=24,
+    ),
+    Bug(
+        "what-is-over-is-not-carried",
+        "core/state.py",
+        "markets=tuple(self._carry_market(state) for state in self.markets.values()),",
+        "markets=tuple(self._carry_market(s) for s in self.markets.values() if s.phase is Phase.OPEN),",
+        "tests/scenario/test_restart.py::test_winnings_of_the_earlier_process_are_claimed",
+        lesson=25,
+    ),
+    Bug(
+        "anybody-may-read-the-keys",
+        "runtime/credentials.py",
+        "            os.fchmod(handle, 0o600)",
+        "            os.fchmod(handle, 0o644)",
+        "tests/unit/runtime/test_credentials.py",
+        lesson=26,
+    ),
+    # -- what peers' users met ---------------------------------------------------------------------------
+    Bug(
+        "an-unread-list-is-an-empty-one",
+        "exchange/turbine/client.py",
+        "        rows = await self._open_rows()\n        if rows is None:\n            return None\n        vanished",
+        "        rows = await self._open_rows() or ()\n        vanished",
+        f"{PEERS}::test_orders_filled_while_no_name_was_resolved_are_found_afterwards",
+    ),
+    Bug(
+        "a-stopped-agent-begins-with-the-next-connection",
+        "core/agent.py",
+        "        if self.state is AgentState.STARTING:\n            self._cancel_all()",
+        "        if self.state in (AgentState.STARTING, AgentState.STOPPED):\n            self._cancel_all()",
+        f"{PEERS}::test_a_stop_during_an_outage_is_not_undone_when_the_network_comes_back",
+    ),
+    Bug(
+        "a-halted-agent-begins-with-the-next-connection",
+        "core/agent.py",
+        "        if self.state is AgentState.STARTING:\n            self._cancel_all()",
+        "        if self.state in (AgentState.STARTING, AgentState.LATCHED):\n            self._cancel_all()",
+        f"{PEERS}::test_after_a_person_has_halted_it_nothing_is_placed_whatever_happens",
+    ),
+    Bug(
+        "a-partly-filled-order-is-left-alone",
+        "execution/engine.py",
+        "                elif self._wants_cancel(order, now):",
+        "                elif order.state is not OrderState.PARTIAL and self._wants_cancel(order, now):",
+        f"{PEERS}::test_an_order_that_is_partly_filled_is_pulled_like_any_other",
+    ),
+    Bug(
+        "a-position-of-zero-is-no-difference",
+        "core/state.py",
+        "        for market_id in (*theirs, *(m for m in self.ledger.live if m not in theirs)):",
+        "        for market_id in (m for m in theirs if any(theirs[m])):",
+        f"{PEERS}::test_a_position_of_zero_in_a_reading_does_not_make_us_flat",
+        lesson=9,
+    ),
+    Bug(
+        "a-pending-fill-is-in-the-tokens-already",
+        "core/state.py",
+        "        more_yes, more_no = yes - account.settled.yes, no - account.settled.no",
+        "        more_yes, more_no = yes - account.net - account.settled.no, no - account.settled.no",
+        f"{PEERS}::test_a_fill_without_its_tokens_is_neither_bought_again_nor_sold_twice",
+    ),
+    Bug(
+        "a-snapshot-is-merged-into-the-old-book",
+        "core/book.py",
+        "        self.bids = {price: qty for price, qty in bids if qty}",
+        "        self.bids |= {price: qty for price, qty in bids if qty}",
+        "tests/scenario/test_lessons.py::test_16_a_snapshot_replaces_the_book_at_once_with_all_its_levels",
+        lesson=16,
+    ),
+    Bug(
+        "an-outage-leaves-the-book-as-it-was",
+        "core/book.py",
+        "        self.is_synced = False\n        self.seq = None\n",
+        "        self.seq = None\n",
+        f"{PEERS}::test_levels_from_before_an_outage_are_not_in_the_book_after_it",
+    ),
+    Bug(
+        "a-late-fill-brings-its-order-back",
+        "core/orders.py",
+        "        _R.FILLED_PART: _S.CANCELLED,  # Made before the cancel, told after it.",
+        "        _R.FILLED_PART: _S.PARTIAL,  # Made before the cancel, told after it.",
+        f"{PEERS}::test_a_fill_told_after_the_cancel_is_booked_and_the_order_stays_ended",
     ),
 )
 

@@ -48,6 +48,10 @@ def test_every_lesson_names_tests_that_exist() -> None:
     assert [path for path in named if not (ROOT / path).is_file()] == []
 
 
+def test_every_lesson_has_a_planted_bug_that_would_unlearn_it() -> None:
+    assert {bug.lesson for bug in BUGS} == set(range(31))  # 0: of no lesson.
+
+
 @pytest.mark.parametrize(
     "document",
     ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "ROADMAP.md", "RUNBOOK.md"],

@@ -13,6 +13,7 @@ prints the whole conversation. One that ends well is replayed from a journal, to
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from types import TracebackType
 from typing import Self
 
@@ -116,6 +117,27 @@ class Talk:
             self.hear(FeedHeartbeat(ts=self.ts))
         self.hear(TimerFired(ts=self.ts))
 
+    def second(
+        self,
+        bids: Iterable[tuple[str, str]] = (("0.49", "10"),),
+        asks: Iterable[tuple[str, str]] = (("0.51", "10"),),
+        *,
+        shares: int = 0,
+    ) -> None:
+        """One second in which the exchange answers every question: this book, our living orders as we know
+        them, so many YES tokens, and the cash that the ledger has.
+        """
+        self.ts = Nanos(self.ts + SECOND)
+        holding = Holding(market_id=self.market.market_id, yes=Qty(shares * MICROS), no=Qty(0))
+        self.hear(
+            FeedHeartbeat(ts=self.ts),
+            self.open_orders(*self.living()),
+            PositionsRead(ts=self.ts, asked_ts=self.ts, holdings=(holding,)),
+            BalanceRead(ts=self.ts, asked_ts=self.ts, cash=self.agent.store.ledger.settled_cash),
+            snapshot(self.ts, bids, asks, market=self.market),
+            TimerFired(ts=self.ts),
+        )
+
     def start(self) -> None:
         """Connected, accounts read and right, the market open with 10 at 0.49 / 0.51, nothing placed yet."""
         self.connect()
@@ -175,6 +197,10 @@ class Talk:
 
     def listed(self, *order_ids: OrderId, asked_ts: Nanos | None = None) -> None:
         """The exchange's list of our open orders."""
+        self.hear(self.open_orders(*order_ids, asked_ts=asked_ts))
+
+    def open_orders(self, *order_ids: OrderId, asked_ts: Nanos | None = None) -> OpenOrdersRead:
+        """That list, to be told later."""
         lines = []
         for order_id in order_ids:
             order = self.orders[order_id]
@@ -190,13 +216,13 @@ class Talk:
                     cum_qty=order.cum_qty,
                 )
             )
-        self.hear(OpenOrdersRead(ts=self.ts, asked_ts=asked_ts or self.ts, orders=tuple(lines)))
+        return OpenOrdersRead(ts=self.ts, asked_ts=asked_ts or self.ts, orders=tuple(lines))
 
     # -- expecting -----------------------------------------------------------------------------------------
 
     def expect(self, *sentences: str) -> None:
         """What the agent has asked for since the last expectation, routine left out, in this order."""
-        asked, self._unexpected = self._unexpected, []
+        asked = self.asked()
         assert asked == list(sentences), self._story(
             f"expected {list(sentences)}, the agent asked for {asked}"
         )
@@ -207,6 +233,11 @@ class Talk:
     def ignore(self) -> None:
         """What the agent asked for is not what this scenario is about."""
         self._unexpected.clear()
+
+    def asked(self) -> list[str]:
+        """Take what the agent has asked for since the last expectation, to look at it oneself."""
+        asked, self._unexpected = self._unexpected, []
+        return asked
 
     @property
     def orders(self) -> dict[OrderId, Order]:
