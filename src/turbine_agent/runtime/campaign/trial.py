@@ -814,8 +814,8 @@ class _Trial:
         process.ask(OperatorAction.ADOPT if self._lied else OperatorAction.RESUME, "all is well")
 
     def _adopt(self, process: Process) -> None:
-        """A person comes to an agent that has told for half a minute that its books and the exchange's differ,
-        and takes the exchange's figures: again and again, as long as they change.
+        """A person comes to an agent that has told for half a minute that its books and the exchange's
+        differ, and takes the exchange's figures: again and again, as long as they change.
         """
         now = self._scheduler.now
         noted = [note for halt, note in process.agent.halts.items() if halt in MISMATCHES]

@@ -89,8 +89,8 @@ LIES: Final = frozenset(
         "wrong-side-fills",
     }
 )
-"""What the exchange says of orders and money and is not so: whoever notices it latches, and a person adopts its
-figures. It may come out long after it was told.
+"""What the exchange says of orders and money and is not so: whoever notices it latches, and a person adopts
+its figures. It may come out long after it was told.
 """
 
 READINGS: Final = frozenset(
