@@ -284,7 +284,7 @@ def test_fills_that_nobody_explains_do_not_keep_the_cash_in_doubt_when_a_person_
             )
             talk.ignore()
         cash = Money(CASH + 99_671)
-        for _ in range(2):
+        for _ in range(4):
             balance(talk, cash)
             talk.ignore()
         assert Halt.BALANCE_MISMATCH in talk.agent.halts

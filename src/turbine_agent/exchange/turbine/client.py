@@ -137,6 +137,9 @@ LOOK_EVERY_S: Final = 1.0
 LOOK_GAP_S: Final = 0.1
 """Shortest time between two looks, whatever hints there are."""
 
+ASK_AGAIN: Final = 500 * MILLISECOND
+"""How long an order that was not found is left alone: the exchange finds none that was placed 2 s ago."""
+
 ACTIVITY_EVERY_S: Final = 5.0
 """How often our own trades are looked through for one that its market's list may have no room for."""
 
@@ -246,6 +249,8 @@ class TurbineClient:
         self._executions_lock = asyncio.Lock()
         self._look_wanted = asyncio.Event()
         self._activity_ts = Nanos(0)
+        self._missed_ts: dict[OrderId, Nanos] = {}
+        """When those that are asked for by their hashes were last not found."""
         self._is_hinted = False
         """Something points at a fill that the list of open orders will tell of."""
         self._reads_failed = 0
@@ -550,6 +555,7 @@ class TurbineClient:
         target = wire.path(constants.ORDER, order_hash=order_hash)
         verdict = judge(await self._ask(target, is_private=True))
         if isinstance(verdict, SurelyRefused) and verdict.status == HTTPStatus.NOT_FOUND:
+            self._missed_ts[order_hash] = asked_ts
             self._emit_all(self.tracker.on_no_order(order_hash, asked_ts, self.now()))
         elif isinstance(verdict, Done):
             try:
@@ -623,11 +629,19 @@ class TurbineClient:
                 self._is_hinted = False
                 await self._list_open_orders()
             wants = self.tracker.wants(self.now())
-            await asyncio.gather(*(self._read_order(order_hash) for order_hash in wants.order_hashes))
+            await asyncio.gather(
+                *(self._read_order(order_hash) for order_hash in self._due(wants.order_hashes))
+            )
             await self._read_executions()
             await asyncio.gather(*(self._read_transaction(tx) for tx in wants.transactions))
             self._emit_all(self.tracker.explain(self.now()))
             await asyncio.sleep(LOOK_GAP_S)
+
+    def _due(self, order_hashes: tuple[OrderId, ...]) -> list[OrderId]:
+        """Which of these to ask for: not those that the exchange did not find a moment ago."""
+        missed = self._missed_ts = {h: self._missed_ts[h] for h in order_hashes if h in self._missed_ts}
+        latest = self.now() - ASK_AGAIN
+        return [order_hash for order_hash in order_hashes if missed.get(order_hash, latest) <= latest]
 
     async def _read_positions(self) -> None:
         asked_ts = self.now()

@@ -49,6 +49,7 @@ from turbine_agent.runtime.campaign.weather import (
     LIES,
     TRANSIENT_S,
     TROUBLES,
+    USUAL_S,
     Episode,
     Kind,
     Plan,
@@ -376,8 +377,9 @@ class _Trial:
         await asyncio.sleep(episode.lasts_s)
         self._heal()
         self._lied |= {name for name in self._allowed & LIES if self._counts()[name] > before[name]}
-        limit = max(TROUBLES[strike.name].patience_s for strike in episode.strikes)
-        if len(episode.strikes) > 1 or episode.lasts_s > TRANSIENT_S:
+        limit = max((TROUBLES[strike.name].patience_s for strike in episode.strikes), default=USUAL_S)
+        # A lie may come out long after it was told, and then a person has to look first.
+        if len(episode.strikes) > 1 or episode.lasts_s > TRANSIENT_S or self._lied:
             limit = max(limit, EXPIRY_S)
         is_well, took = await self._recover(limit)
         if len(episode.strikes) == 1:
@@ -803,8 +805,9 @@ class _Trial:
         agent = process.agent
         if self._is_ending:
             return
-        # Without a halt that always latches it is one that came too often.
-        latching = [halt for halt in agent.halts if halt in LATCHING] or list(agent.halts)
+        # Without a halt that always latches it is a mismatch that came too often.
+        halts = list(agent.halts)
+        latching = [h for h in halts if h in LATCHING] or [h for h in halts if h in MISMATCHES] or halts
         known = self._allowed | self._lied
         for halt in latching:
             if not EXPECTED_LATCHES.get(halt, frozenset()) & known:
