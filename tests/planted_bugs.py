@@ -1990,8 +1990,8 @@ BUGS = (
     Bug(
         "a-person-cannot-settle-what-nobody-tells-of",
         "core/state.py",
-        "for key in list(state.account.pending):",
-        "for key in list(state.account.pending)[:0]:",
+        "for key, fill in list(state.account.pending.items()):",
+        "for key, fill in list(state.account.pending.items())[:0]:",
         "tests/scenario/test_restart.py",
     ),
     Bug(
