@@ -1990,8 +1990,8 @@ BUGS = (
     Bug(
         "a-person-cannot-settle-what-nobody-tells-of",
         "core/state.py",
-        "for key in list(state.account.pending):",
-        "for key in list(state.account.pending)[:0]:",
+        "for key, fill in list(state.account.pending.items()):",
+        "for key, fill in list(state.account.pending.items())[:0]:",
         "tests/scenario/test_restart.py",
     ),
     Bug(
@@ -2269,6 +2269,21 @@ BUGS = (
         "        _R.FILLED_PART: _S.CANCELLED,  # Made before the cancel, told after it.",
         "        _R.FILLED_PART: _S.PARTIAL,  # Made before the cancel, told after it.",
         f"{PEERS}::test_a_fill_told_after_the_cancel_is_booked_and_the_order_stays_ended",
+    ),
+    # -- found by the campaign ----------------------------------------------------------------------------
+    Bug(
+        "a-carried-estimate-takes-a-working-orders-trade",
+        "exchange/turbine/fills.py",
+        "                    and not any(_fits(execution, order, exact=True) for order in self.orders.values())\n",
+        "",
+        "tests/unit/exchange/turbine/test_fills.py",
+    ),
+    Bug(
+        "what-carried-estimates-were-is-too-old",
+        "exchange/turbine/fills.py",
+        "(fill.order for fill in (*self._fills, *self._ghosts))",
+        "(fill.order for fill in self._fills)",
+        "tests/unit/exchange/turbine/test_fills.py",
     ),
 )
 

@@ -764,7 +764,9 @@ class Tracker:
         fill.shares.append(share)
 
     def _lay_ghosts(self) -> None:
-        """Find what the estimates of an earlier process turned out to be: the oldest that fits."""
+        """Find what the estimates of an earlier process turned out to be: the oldest that fits, but none at
+        the very price of an order that may work.
+        """
         for ghost in self._ghosts:
             for execution in self._executions.get(ghost.order.terms.market_id, ()):
                 is_late = execution.time_s > ghost.order.terms.expires_s
@@ -772,7 +774,11 @@ class Tracker:
                 if is_late or not is_ended or not execution.loose_qty:
                     continue
                 qty = min(execution.loose_qty, ghost.room)
-                if qty and any(_fits(execution, ghost.order, exact) for exact in (True, False)):
+                could_be = _fits(execution, ghost.order, exact=True) or (
+                    _fits(execution, ghost.order, exact=False)
+                    and not any(_fits(execution, order, exact=True) for order in self.orders.values())
+                )
+                if qty and could_be:
                     start = execution.qty - execution.loose_qty
                     share = _Share(execution, ghost, start, start + qty)
                     execution.shares.append(share)
@@ -937,7 +943,7 @@ class Tracker:
 
     def _is_recent(self, time_s: int) -> bool:
         """Not older than our oldest order: what was traded before is not of this session's orders."""
-        orders = [*self.orders.values(), *(fill.order for fill in self._fills)]
+        orders = [*self.orders.values(), *(fill.order for fill in (*self._fills, *self._ghosts))]
         started = min((order.sent_ts for order in orders), default=None)
         if started is None:
             return False

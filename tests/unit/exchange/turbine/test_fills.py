@@ -959,6 +959,53 @@ def test_what_was_booked_and_settled_explains_no_new_fill(fill_id: str) -> None:
     assert filled.fill_id == "0xt2:trade-8:buy"
 
 
+@pytest.mark.parametrize("is_shown", [True, False], ids=["its own trade is shown", "and is not"])
+def test_a_carried_estimate_takes_no_trade_of_an_order_that_may_work(*, is_shown: bool) -> None:
+    """The earlier order bought at 0.44, which was told at its own 0.45. The later one bid 0.43."""
+    bench = Bench()
+    earlier = bench.place(Side.BUY, 450_000, 10)
+    bench.fill(earlier, 10, fill_id="cum:0-10", is_estimate=True)
+    bench.store.apply(
+        SettlementUpdated(ts=bench.ts, order_id=earlier, fill_id=FillId("cum:0-10"), status=SETTLED)
+    )
+    old_s = bench.ts // SECOND
+    pass_time(bench, 20)
+    later = bench.place(Side.BUY, 430_000, 10)
+    pass_time(bench, 10)
+    talk = taken_over(bench)
+    own = msgspec.structs.replace(talk.trade(7, "0xt1", 10, price=440_000), time_s=old_s)
+    new = talk.trade(8, "0xt2", 10, price=430_000)
+    assert talk.traded(*((new, own) if is_shown else (new,))) == [], "the latest comes first"
+    told, settled = talk.tracker.on_order(talk.row(later, 10, OrderStatus.FILLED), talk.now)
+    assert fill([told]).fill_id == "0xt2:trade-8:buy"
+    assert fate([settled]).order_id == later
+
+
+def test_a_carried_estimate_takes_the_oldest_trade_that_fits() -> None:
+    """As above, but the later order bid 0.445 and bought at 0.43: both trades would fit both orders."""
+    bench = Bench()
+    earlier = bench.place(Side.BUY, 450_000, 10)
+    bench.fill(earlier, 10, fill_id="cum:0-10", is_estimate=True)
+    bench.store.apply(
+        SettlementUpdated(ts=bench.ts, order_id=earlier, fill_id=FillId("cum:0-10"), status=SETTLED)
+    )
+    old_s = bench.ts // SECOND
+    pass_time(bench, 20)
+    later = bench.place(Side.BUY, 445_000, 10)
+    pass_time(bench, 10)
+    talk = taken_over(bench)
+    own = msgspec.structs.replace(talk.trade(7, "0xt1", 10, price=440_000), time_s=old_s)
+    new = talk.trade(8, "0xt2", 10, price=430_000)
+    events = talk.traded(new, own)
+    events += talk.tracker.on_order(talk.row(later, 10, OrderStatus.FILLED), talk.now)
+    for _ in range(4):
+        talk.after(SECOND)
+        events += [*talk.listed(), *talk.pending(), *talk.failed(), *talk.traded(new, own)]
+    told, settled = events
+    assert fill([told]).fill_id == "0xt2:trade-8:buy"
+    assert fate([settled]).order_id == later
+
+
 @pytest.mark.parametrize("is_counted", [True, False], ids=["a moment ago", "long ago, and not counted"])
 def test_an_order_whose_last_fills_may_be_unknown_has_its_last_count_read(*, is_counted: bool) -> None:
     bench = Bench()
