@@ -23,6 +23,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     threads: tuple[str, ...]
     """Where it was read: owner/name#number."""
     shown: tuple[str, ...]
+    still_open: str = ""
+    """What of it could happen to this agent, plainly."""
 
 
 PEERS: Final = "tests/scenario/test_failures_of_peers.py"
@@ -52,11 +54,13 @@ GROUPS: Final = (
                     "ccxt/ccxt#2599",
                 ),
                 shown=(
-                    f"{PEERS}::test_an_order_that_timed_out_is_not_sent_again_and_its_fill_counts_once",
+                    f"{PEERS}::test_an_order_that_timed_out_takes_its_room_in_the_limits_and_its_fill_counts_once",
                     f"{WIRE}::test_trouble_with_requests_doubles_nothing_and_passes",
                     f"{CLIENT}::test_an_order_whose_answer_was_lost_and_that_no_list_shows_is_found_by_its_hash",
                     f"{HALTS}::test_an_order_without_an_answer_is_unknown_counts_and_three_of_them_halt",
                 ),
+                still_open="where the limits leave room, a side whose order is of unknown fate is quoted again"
+                " after a second, until exchange.ack_timeout; each of them counts in full, and the third halts",
             ),
             Report(
                 met="A retry went on after the stream had said that the order was accepted",
@@ -310,6 +314,8 @@ def page() -> str:
             lines += ["", f"**{report.met}.**", ""]
             lines.append("* Read in: " + ", ".join(report.threads))
             lines += [f"* Shown by: `{test}`" for test in report.shown]
+            if report.still_open:
+                lines.append(f"* **Open**: {report.still_open}")
     return "\n".join(lines) + "\n"
 
 

@@ -57,7 +57,7 @@ ONE_ORDER = 10 * MICROS
 # -- orders whose fate nobody knew ---------------------------------------------------------------------------
 
 
-def test_an_order_that_timed_out_is_not_sent_again_and_its_fill_counts_once() -> None:
+def test_an_order_that_timed_out_takes_its_room_in_the_limits_and_its_fill_counts_once() -> None:
     """Polymarket/py-clob-client#273: posts timed out after five seconds, the bot sent each of them again, and
     all the copies had been matched.
     """
