@@ -59,8 +59,8 @@ GROUPS: Final = (
                     f"{CLIENT}::test_an_order_whose_answer_was_lost_and_that_no_list_shows_is_found_by_its_hash",
                     f"{HALTS}::test_an_order_without_an_answer_is_unknown_counts_and_three_of_them_halt",
                 ),
-                still_open="where the limits leave room, a side whose order is of unknown fate is quoted again"
-                " after a second, until exchange.ack_timeout; each of them counts in full, and the third halts",
+                still_open="where the limits leave room, a side whose order is of unknown fate is quoted"
+                " again after a second, until exchange.ack_timeout; each counts in full, and the third halts",
             ),
             Report(
                 met="A retry went on after the stream had said that the order was accepted",
