@@ -83,15 +83,16 @@ TAKER_FEE_PPM: Final = 10_000
 QUIET_FLOW: Final = FlowParams(
     path_step_ns=Nanos(SECOND),
     house_levels=3,
-    house_period_ns=Nanos(20 * SECOND),
-    retail_makers=1,
-    retail_life_s=20.0,
+    house_period_ns=Nanos(60 * SECOND),
+    retail_makers=0,
     noise_burst_every_s=20.0,
     noise_burst_size=2.0,
     noise_accounts=3,
     informed_accounts=1,
 )
-"""A market with a tenth of the traffic: a campaign is about troubles, not about books."""
+"""A market with as many fills for us (about a hundred an hour) and few other orders: a campaign is about
+troubles, not about books.
+"""
 
 SETTLED_WITHIN_S: Final = 1_500
 """After the last trade: until the market is over, resolved, settled and claimed."""

@@ -151,6 +151,10 @@ TROUBLES: Final[dict[str, Trouble]] = {
 """All that a plan may hold, by name."""
 
 RATES: Final = (0.05, 0.2, 0.5, 1.0)
+SERIES: Final = ("BTC", "ETH", "SOL")
+MORE_SERIES: Final = (0.35, 0.2)
+"""Chances of a second and of a third series of markets: most trials have one."""
+
 KNOWN_SHARE: Final = 0.25
 """Share of the troubles that one seed knows."""
 
@@ -224,7 +228,7 @@ def draw(seed: int, minutes: float, names: tuple[str, ...]) -> Plan:
     """The plan of a seed, `minutes` long, from the troubles `names`."""
     chance = Chance("campaign-world", seed)
     world = World(
-        assets=(("BTC",), ("BTC", "ETH"), ("BTC", "ETH", "SOL"))[int(chance.uniform() * 3)],
+        assets=SERIES[: 1 + sum(chance.uniform() < share for share in MORE_SERIES)],
         minutes=15 if chance.happens(0.5) else 5,
         is_filtered=chance.happens(0.5),
         has_guardian=chance.happens(0.7),
