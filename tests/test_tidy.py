@@ -97,6 +97,15 @@ def unfinished(text: str) -> Iterator[tuple[int, str]]:
             yield number, f"{found[0]}: finish it, or write an issue"
 
 
+CONFLICT = re.compile(r"(?m)^(?:<{7}|={7}|>{7})(?: .*)?$")
+
+
+def conflicts(text: str) -> Iterator[tuple[int, str]]:
+    """Where two versions of a text were merged, and nobody chose."""
+    for found in CONFLICT.finditer(text):
+        yield text.count("\n", 0, found.start()) + 1, "two versions"
+
+
 # -- code --------------------------------------------------------------------------------------------------
 
 HARMLESS_MODULES = {
@@ -195,6 +204,10 @@ def test_nothing_is_left_for_later_in_the_code() -> None:
     assert breaches(unfinished, [(name, text) for name, text in texts() if name != HERE]) == []
 
 
+def test_nothing_stands_in_two_versions() -> None:
+    assert breaches(conflicts, texts()) == []
+
+
 def test_every_module_says_what_it_is() -> None:
     files = [(name, text) for name, text in texts() if name.endswith(".py")]
     assert breaches(missing_docstring, files) == []
@@ -220,6 +233,8 @@ def test_an_order_that_could_be_sent_is_made_by_risk_alone() -> None:
         (machine_places, "cd /home/me"),
         (machine_places, "host = '192.168.1.7'"),
         (unfinished, "# TODO: later"),
+        (conflicts, "one\n" + "<" * 7 + " main\ntwo"),
+        (conflicts, "one\n" + "=" * 7 + "\ntwo"),
         (missing_docstring, "x = 1"),
         (impurities, "import time"),
         (impurities, "import os.path"),
@@ -249,6 +264,7 @@ def test_each_rule_finds_a_planted_breach(rule: Rule, text: str) -> None:
     ("rule", "text"),
     [
         (machine_places, "src/home/x, https://api.turbinefi.com/home/"),
+        (conflicts, "A heading\n=========\n"),
         (missing_docstring, '"""It is."""'),
         (missing_docstring, ""),
         (impurities, "import random\nfrom math import sqrt\nrandom.Random('seed').random()"),
