@@ -205,7 +205,7 @@ def test_nothing_is_left_for_later_in_the_code() -> None:
 
 
 def test_nothing_stands_in_two_versions() -> None:
-    assert breaches(conflicts, texts()) == []
+    assert breaches(conflicts, list(texts())) == []
 
 
 def test_every_module_says_what_it_is() -> None:

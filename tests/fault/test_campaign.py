@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from tests.fault import planted_campaign
+from tests.fault import campaign_figures, planted_campaign
 
 from turbine_agent.exchange.turbine.fills import OwnOrder, Tracker
 from turbine_agent.model.units import SECOND, Nanos
@@ -164,6 +164,13 @@ def test_a_campaign_adds_up_and_its_ledger_can_be_read(tmp_path: Path) -> None:
     ledger.write_text("nonsense\n")
     with pytest.raises(CampaignError, match="line 1"):
         read_ledger(ledger)
+
+
+def test_the_page_of_figures_is_what_the_ledger_says_and_has_every_trouble() -> None:
+    told_there = campaign_figures.page(read_ledger(campaign_figures.LEDGER))
+    assert campaign_figures.PAGE.read_text(encoding="utf-8") == told_there
+    for name in set(ALL) - {"ws-no-trades"}:  # A stream without trades is any day's.
+        assert f"| `{name}` | F" in told_there, f"{name} stands for no entry of the catalogue"
 
 
 @pytest.mark.parametrize("text", ["wsgarbage", "ws-garbage,,", ""])
