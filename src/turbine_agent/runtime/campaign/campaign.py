@@ -28,8 +28,10 @@ TRIALS_A_PROCESS: Final = 20
 """After so many a worker is replaced by a fresh one: nothing that leaks can grow."""
 
 
-COLLECT: Final = (100_000, 50, 100)
-"""A trial makes many things and few cycles: the collector looks for those less often than usual."""
+COLLECT: Final = (100_000, 20, 5)
+"""A trial makes many things and few cycles: the collector looks for those less often than usual, and once more
+when it is over.
+"""
 
 
 class CampaignError(ValueError):
@@ -166,7 +168,9 @@ def _digest(parts: Sequence[str]) -> str:
 def _play(seed: int, minutes: float, names: tuple[str, ...]) -> tuple[Findings, float]:
     gc.set_threshold(*COLLECT)
     began = time.process_time()
-    return play(draw(seed, minutes, names)), time.process_time() - began
+    findings = play(draw(seed, minutes, names))
+    gc.collect()
+    return findings, time.process_time() - began
 
 
 def _each(

@@ -141,6 +141,9 @@ EXPECTED_LATCHES: Final = {
 
 MISMATCHES: Final = frozenset({Halt.POSITION_MISMATCH, Halt.BALANCE_MISMATCH})
 
+QUOTED_SHARE: Final = 0.98
+"""Of quotable time, without trouble (L1)."""
+
 PERSON_S: Final = 30
 """How long it takes until somebody who was called has looked at figures."""
 
@@ -335,6 +338,8 @@ class _Trial:
             await asyncio.gather(supervisor, return_exceptions=True)
         if not supervisor.cancelled() and (error := supervisor.exception()) is not None:
             raise error
+        if not self._plan.episodes:
+            self._judge_calm()
         self._hash.update(self._digest.hex().encode())
         return Findings(
             seed=self._plan.seed,
@@ -355,6 +360,13 @@ class _Trial:
             slowest_s=self._slowest,
             digest=self._hash.hexdigest(),
         )
+
+    def _judge_calm(self) -> None:
+        """Nothing went wrong: then it was to quote, and never to halt but at our word."""
+        if self._quoted < QUOTED_SHARE * self._quotable:
+            self._note("L1", f"quoting {self._quoted / self._quotable:.3f} of quotable time without trouble")
+        if false := [f"{halt} {count}" for halt, count in self._halts.items() if halt != Halt.OPERATOR]:
+            self._note("L3", f"halted without trouble: {', '.join(false)}")
 
     def _is_beyond_hope(self) -> bool:
         """After so many findings the rest tells nothing new."""
