@@ -878,7 +878,7 @@ BUGS = (
         "exchange/turbine/fills.py",
         "if row.status is wire.OrderStatus.OPEN and asked_ts >= order.over_ts:",
         "if row.status is wire.OrderStatus.OPEN:",
-        "tests/conformance/test_conformance.py::test_the_venue_keeps_the_promise_on_the_card[served-C41-1]",
+        "tests/unit/exchange/turbine/test_fills.py::test_a_list_asked_for_before_an_order_was_cancelled_does_not_bring_it_back",
     ),
     Bug(
         "cancelled-order-told-to-have-expired",
