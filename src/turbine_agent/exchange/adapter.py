@@ -26,7 +26,8 @@ sockets included; what becomes of a lost connection is checked end to end):
   the connection is reported lost. A question whose answer was lost is asked again by the core. There may be
   more answers than questions.
 * An answer has what was so at some instant between `asked_ts` and `ts`: what was accepted before it was asked
-  for is in it, what was sent after that may be.
+  for is in it, what was sent after that may be. Fills and settlements that positions and balance have in them
+  are told before, as far as the exchange tells of them at all.
 * Subscribe is answered by a snapshot of both books, also of a market that is followed already.
 * A snapshot is never older than the changes that came before it.
 * Each fill has an id that no other fill of that order has, in this process and the next, and is settled or

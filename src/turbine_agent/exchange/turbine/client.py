@@ -345,8 +345,7 @@ class TurbineClient:
             case ReadOpenOrders():
                 self.spawn(self._read_open_orders())
             case ReadPositions():
-                self.spawn(self._read_positions())
-                self.spawn(self._read_balance())
+                self.spawn(self._read_accounts())
             case ReadBook(market_id=market_id, outcome=which):
                 self._want_book(market_id, which)
             case Subscribe(market_id=market_id):
@@ -516,19 +515,25 @@ class TurbineClient:
         """Read the open orders. Untold, the core hears what became of orders, but not that there was a list:
         two lists without an order of unknown fate let it quote again, and should not come at once.
         """
+        rows, _ = await self._learn_of_orders(is_told=is_told)
+        return rows
+
+    async def _learn_of_orders(self, *, is_told: bool) -> tuple[tuple[wire.OrderRow, ...] | None, bool]:
+        """The rows of the open orders, and whether each order that is not among them could be read, too."""
         asked_ts = self.now()
         rows = await self._open_rows()
         if rows is None:
-            return None
+            return None, False
+        is_whole = True
         vanished = self.tracker.vanished(rows, asked_ts)[:VANISHED_MAX]
         if vanished:
-            await asyncio.gather(*(self._read_order(order_hash) for order_hash in vanished))
+            is_whole = all(await asyncio.gather(*(self._read_order(order_hash) for order_hash in vanished)))
             await self._read_executions()
         *events, told = self.tracker.on_open_orders(rows, asked_ts, self.now())
         self._emit_all(events)
         if is_told:
             self._emit(told)
-        return rows
+        return rows, is_whole
 
     async def _open_rows(self) -> tuple[wire.OrderRow, ...] | None:
         target = constants.ORDERS + wire.query(trader=self._trader, status="open")
@@ -550,25 +555,30 @@ class TurbineClient:
         if detail is not None:
             self._emit(GapDetected(ts=self.now(), market_id=None, detail=detail))
 
-    async def _read_order(self, order_hash: OrderId) -> None:
+    async def _read_order(self, order_hash: OrderId) -> bool:
+        """Whether the exchange told what it knows of an order."""
         asked_ts = self.now()
         target = wire.path(constants.ORDER, order_hash=order_hash)
         verdict = judge(await self._ask(target, is_private=True))
         if isinstance(verdict, SurelyRefused) and verdict.status == HTTPStatus.NOT_FOUND:
             self._missed_ts[order_hash] = asked_ts
             self._emit_all(self.tracker.on_no_order(order_hash, asked_ts, self.now()))
-        elif isinstance(verdict, Done):
+            return True
+        if isinstance(verdict, Done):
             try:
                 row = wire.order(verdict.body)
             except wire.DecodeError as error:
                 self.undecodable += 1
                 self._note_words(str(error))
-                return
+                return False
             self._note_words(None)
             self._emit_all(self.tracker.on_order(row, self.now()))
+            return True
+        return False
 
-    async def _read_executions(self) -> None:
-        """Read the lists that tell what fills are made of, and lay them over the orders.
+    async def _read_executions(self) -> bool:
+        """Read the lists that tell what fills are made of, and lay them over the orders. False if one of them
+        could not be had.
 
         One reading at a time, the pending ones first: what leaves that list meanwhile is then found in one of
         the other two, and no older list comes after a newer one.
@@ -576,7 +586,7 @@ class TurbineClient:
         async with self._executions_lock:
             markets = self.tracker.wants(self.now()).markets
             if not markets:
-                return
+                return True
             asked_ts = self.now()
             pending = await self._read(constants.PENDING_TRADES, wire.pending_trades)
             if pending is not None:
@@ -584,9 +594,10 @@ class TurbineClient:
             failed = await self._read(constants.FAILED_TRADES, wire.failed_trades)
             if failed is not None:
                 self._emit_all(self.tracker.on_failed(failed, self.now()))
-            await asyncio.gather(*(self._read_trades(market_id) for market_id in markets))
+            traded = await asyncio.gather(*(self._read_trades(market_id) for market_id in markets))
             if self.tracker.wants(self.now()).activity:
                 await self._read_activity()
+            return pending is not None and failed is not None and all(traded)
 
     async def _read_activity(self) -> None:
         """A list that is not described in full: if it cannot be had or read, nothing is wrong."""
@@ -604,11 +615,12 @@ class TurbineClient:
                 return
             self._emit_all(self.tracker.on_activity(rows, self.now()))
 
-    async def _read_trades(self, market_id: MarketId) -> None:
+    async def _read_trades(self, market_id: MarketId) -> bool:
         target = wire.path(constants.TRADES, market_id=market_id) + wire.query(limit=TRADES_MAX)
         rows = await self._read(target, lambda body: wire.trades(body, market_id))
         if rows is not None:
             self._emit_all(self.tracker.on_trades(market_id, rows, self.now()))
+        return rows is not None
 
     async def _read_transaction(self, tx_hash: str) -> None:
         status = await self._read(wire.path(constants.SETTLEMENT, tx_hash=tx_hash), wire.settlement)
@@ -643,20 +655,25 @@ class TurbineClient:
         latest = self.now() - ASK_AGAIN
         return [order_hash for order_hash in order_hashes if missed.get(order_hash, latest) <= latest]
 
-    async def _read_positions(self) -> None:
+    async def _read_accounts(self) -> None:
+        """Positions and balance, told after the fills and settlements that they may show already. Where those
+        cannot be had nothing is told: the ledger would seem to be wrong, and is only behind.
+        """
         asked_ts = self.now()
-        rows = await self.positions()
+        rows, answer = await asyncio.gather(self.positions(), self.balances(self.config.chain.settlement))
+        if answer is not None:
+            self.allowance = answer.allowance
+        if rows is None and answer is None:
+            return
+        _, is_whole = await self._learn_of_orders(is_told=False)
+        if not await self._read_executions() or not is_whole:
+            return
         if rows is not None:
             holdings = tuple(
                 Holding(market_id=row.market_id, yes=row.yes, no=row.no) for row in rows if row.yes or row.no
             )
             self._emit(PositionsRead(ts=self.now(), asked_ts=asked_ts, holdings=holdings))
-
-    async def _read_balance(self) -> None:
-        asked_ts = self.now()
-        answer = await self.balances(self.config.chain.settlement)
         if answer is not None:
-            self.allowance = answer.allowance
             self._emit(BalanceRead(ts=self.now(), asked_ts=asked_ts, cash=answer.balance))
 
     async def balances(self, spender: str | None = None) -> wire.Balances | None:
