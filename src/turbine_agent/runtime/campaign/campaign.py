@@ -29,8 +29,8 @@ TRIALS_A_PROCESS: Final = 20
 
 
 COLLECT: Final = (100_000, 20, 5)
-"""A trial makes many things and few cycles: the collector looks for those less often than usual, and once more
-when it is over.
+"""A trial makes many things and few cycles: the collector looks for those less often than usual, and once
+more when it is over.
 """
 
 
