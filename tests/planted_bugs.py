@@ -2292,6 +2292,20 @@ BUGS = (
         "(fill.order for fill in self._fills)",
         "tests/unit/exchange/turbine/test_fills.py",
     ),
+    Bug(
+        "what-was-never-read-is-adopted",
+        "core/state.py",
+        "            if self._positions_asked_ts <= state.last_settled_ts:\n                continue\n",
+        "",
+        "tests/scenario/test_restart.py",
+    ),
+    Bug(
+        "cash-from-before-a-settlement-is-adopted",
+        "core/state.py",
+        "        is_read = self._balance_asked_ts > settled_ts\n",
+        "        is_read = True\n",
+        "tests/scenario/test_restart.py",
+    ),
 )
 
 

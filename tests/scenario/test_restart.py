@@ -264,6 +264,44 @@ def test_tokens_that_appeared_are_adopted_at_the_mark() -> None:
         talk.ignore()
 
 
+def test_whoever_adopts_before_anything_was_read_takes_nothing_away() -> None:
+    """A person resumed a restarted agent within its first second, and its tokens were gone from the books."""
+    with Talk() as talk:
+        bid, ask = talk.quote()
+        talk.fill(bid, "10")
+        talk.ignore()
+        done = SettlementStatus.SETTLED
+        talk.hear(SettlementUpdated(ts=talk.ts, order_id=bid, fill_id=FillId("f1"), status=done))
+        assert ask in talk.agent.store.orders
+        restart(talk)
+        held = talk.agent.store.ledger.accounts[MARKET.market_id].settled
+        assert held.yes == 10 * MICROS
+        talk.hear(OperatorRequested(ts=talk.ts, action=OperatorAction.ADOPT, reason="all is well"))
+        assert (held.yes, held.no) == (10 * MICROS, 0)
+        hold(talk, 10 * MICROS)
+        talk.hear(OperatorRequested(ts=talk.ts, action=OperatorAction.ADOPT, reason="all is well"))
+        assert (held.yes, held.no) == (10 * MICROS, 0)
+        talk.ignore()
+
+
+def test_figures_from_before_a_settlement_are_not_adopted_after_it() -> None:
+    with Talk() as talk:
+        bid, ask = talk.quote()
+        talk.fill(bid, "10")
+        talk.ignore()
+        hold(talk, 0)
+        balance(talk, CASH - 1)
+        done = SettlementStatus.SETTLED
+        talk.ts = Nanos(talk.ts + SECOND)
+        talk.hear(SettlementUpdated(ts=talk.ts, order_id=bid, fill_id=FillId("f1"), status=done))
+        ledger = talk.agent.store.ledger
+        cash = ledger.settled_cash
+        talk.hear(OperatorRequested(ts=talk.ts, action=OperatorAction.ADOPT, reason="to be sure"))
+        assert (ledger.accounts[MARKET.market_id].settled.yes, ledger.settled_cash) == (10 * MICROS, cash)
+        assert ask in talk.agent.store.orders
+        talk.ignore()
+
+
 def test_fills_that_nobody_explains_do_not_keep_the_cash_in_doubt_when_a_person_adopts_it() -> None:
     """Bought and sold as much: the tokens agree, and what was paid is known to the exchange alone."""
     with Talk() as talk:

@@ -771,10 +771,12 @@ class StateStore:
         A fill that is pending where tokens differ has settled as it was told: whoever knew better never said
         so. So has one of which nobody has told more than that it happened: waiting for the rest would keep
         the cash in doubt for ever. What cannot be valued yet, or would make a holding negative, stays a
-        difference.
+        difference; and figures that were read before our own last changed, or never, are nobody's truth.
         """
-        cash = self.ledger.settled_cash
+        cash, settled_ts = self.ledger.settled_cash, self._last_settled_ts
         for market_id, state in list(self.markets.items()):
+            if self._positions_asked_ts <= state.last_settled_ts:
+                continue
             is_doubted = any(self._difference(market_id, *self._holdings.get(market_id, (0, 0))))
             for key, fill in list(state.account.pending.items()):
                 if is_doubted or fill.is_estimate:
@@ -783,7 +785,8 @@ class StateStore:
             yes, no = self._difference(market_id, *self._holdings.get(market_id, (0, 0)))
             if yes or no:
                 self._adopt_holding(state, yes, no)
-        if self._cash_doubt is not None and not any(a.pending for a in self.ledger.live.values()):
+        is_read = self._balance_asked_ts > settled_ts
+        if self._cash_doubt is not None and is_read and not any(a.pending for a in self.ledger.live.values()):
             booked = self.ledger.settled_cash - cash
             self.ledger.contribute(Money(self._cash_doubt[1] - booked))
         self._holding_doubts = {}
