@@ -47,6 +47,8 @@ from turbine_agent.runtime.campaign.process import Account, LatchMemory, Process
 from turbine_agent.runtime.campaign.weather import (
     EXPIRY_S,
     LIES,
+    OCCASIONAL,
+    OCCASIONS,
     TRANSIENT_S,
     TROUBLES,
     USUAL_S,
@@ -297,7 +299,7 @@ class _Trial:
         # What the present episode has in store for the process.
         self._label: str | None = None
         self._label_loses_power = False
-        self._bomb = False
+        self._bomb = self._wants_foreign = False
         self._disk_error: type[apsw.Error] | None = None
         self._away_s = 1.0
         self._born_ts = OPEN
@@ -306,7 +308,7 @@ class _Trial:
         self._allowed: set[str] = set()
         """Troubles of the episode, until all is well again."""
         self._lied: set[str] = set()
-        """Lies that the exchange has told in this trial."""
+        """Lies that the exchange has told in this trial, and what else our books cannot know."""
         self._adopted_ts = Nanos(0)
         """When a person last adopted its figures."""
         self._moves = 0
@@ -380,7 +382,7 @@ class _Trial:
         await asyncio.sleep(episode.quiet_s)
         if not self._is_well():  # A doctrine that quotes elsewhere, a market that is between two others.
             await self._until(self._is_well, 20)
-        before = dict(self._counts())
+        before, began = dict(self._counts()), self._scheduler.now
         self._allowed = {strike.name for strike in episode.strikes}
         for strike in episode.strikes:
             self._say(
@@ -388,11 +390,13 @@ class _Trial:
             )
             self._strike(strike)
         await asyncio.sleep(episode.lasts_s)
+        await self._wait_for_occasions(episode, before)
         self._heal()
         self._lied |= {name for name in self._allowed & LIES if self._counts()[name] > before[name]}
         limit = max((TROUBLES[strike.name].patience_s for strike in episode.strikes), default=USUAL_S)
         # A lie may come out long after it was told, and then a person has to look first.
-        if len(episode.strikes) > 1 or episode.lasts_s > TRANSIENT_S or self._lied:
+        lasted_s = (self._scheduler.now - began) / SECOND
+        if len(episode.strikes) > 1 or lasted_s > TRANSIENT_S + 1 or self._lied:
             limit = max(limit, EXPIRY_S)
         is_well, took = await self._recover(limit)
         if len(episode.strikes) == 1:
@@ -409,6 +413,19 @@ class _Trial:
             if after.get(strike.name, 0) > before.get(strike.name, 0) and is_well:
                 self._recovered[strike.name] = self._recovered.get(strike.name, 0) + 1
         self._allowed = set()
+
+    async def _wait_for_occasions(self, episode: Episode, before: dict[str, int]) -> None:
+        """What can strike only once in a market's life is given as long, the first few times."""
+        waiting = [
+            strike.name
+            for strike in episode.strikes
+            if strike.name in OCCASIONAL and before.get(strike.name, 0) < OCCASIONS
+        ]
+        if waiting:
+            await self._until(
+                lambda: any(self._counts().get(name, 0) > before.get(name, 0) for name in waiting),
+                self._plan.world.minutes * 60,
+            )
 
     async def _recover(self, limit_s: float) -> tuple[bool, int]:
         """Wait for all to be well again: whether it came in time, and how long it took, nanoseconds.
@@ -652,6 +669,7 @@ class _Trial:
                     self._process.ask(OperatorAction.HALT, "a drill")
                     self._count(name)
             case Kind.PERSON:
+                self._wants_foreign = True
                 after(0, self._place_foreign)
             case Kind.PROCESS:
                 self._strike_process(strike)
@@ -694,6 +712,8 @@ class _Trial:
 
     def _place_foreign(self) -> None:
         """An order of ours that the agent knows nothing of."""
+        if not self._wants_foreign:
+            return
         for entries in self._exchange.by_asset.values():
             entry = entries[-1]
             now = self._scheduler.now
@@ -715,7 +735,10 @@ class _Trial:
             self._foreign[record.order_id] = record
             self._exchange.submit(record)
             self._count("foreign-order")
+            self._wants_foreign = False
             return
+        # No market is far enough from its end just now.
+        self._scheduler.after(10 * SECOND, self._place_foreign)
 
     def _calm_faults(self) -> None:
         """What this exchange does every day, and nothing else."""
@@ -730,11 +753,13 @@ class _Trial:
         """End every trouble."""
         self._calm_faults()
         self._network.conditions = Conditions()
-        self._label, self._bomb, self._disk_error = None, False, None
+        self._label, self._bomb, self._disk_error, self._wants_foreign = None, False, None, False
         if self._process is not None:
             self._process.disk.repair()
         for record in self._foreign.values():
             self._exchange.withdraw(record)
+            if record.filled:  # Then our books are wrong until a person has looked.
+                self._lied.add("foreign-order")
         # A stream that has fallen silent stays so until the agent connects anew: that is its business.
         if self._clock_offset:
             self._clock_offset = 0

@@ -150,6 +150,25 @@ TROUBLES: Final[dict[str, Trouble]] = {
 }
 """All that a plan may hold, by name."""
 
+OCCASIONAL: Final = frozenset(
+    {
+        "claim-failure",
+        "claim-refused",
+        "foreign-order",
+        "market-late",
+        "market-missing",
+        "other-settlement",
+        "over-fills",
+        "settlement-failure",
+        "worse-fills",
+    }
+)
+"""What needs an occasion: a market's begin or its claim, a fill. An episode waits for it, up to a market's
+life, as long as it has struck less than `OCCASIONS` times in a trial.
+"""
+
+OCCASIONS: Final = 5
+
 RATES: Final = (0.05, 0.2, 0.5, 1.0)
 SERIES: Final = ("BTC", "ETH", "SOL")
 MORE_SERIES: Final = (0.35, 0.2)
