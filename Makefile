@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 SIM ?= --seed 1 --markets 4
 SOAK_SEEDS ?= 1 2 3
 SOAK_HOURS ?= 8
-CAMPAIGN_HOURS ?= 1000
+CAMPAIGN_HOURS ?= 20000
 CAMPAIGN_SEED ?= 1
 
 # The first of these that is new enough. A name on the PATH may be a wrapper that does not run: each is tried.
@@ -50,9 +50,13 @@ soak: setup-dev ## Hours on the wire in bad weather, processes killed on the way
 planted: setup-dev ## Plant realistic bugs, one at a time, and see each of them caught (minutes)
 	@$(BIN)/python -m tests.planted_bugs
 
-campaign: setup ## Simulated hours in a world that breaks, into the ledger (CAMPAIGN_HOURS=1000 CAMPAIGN_SEED=1)
-	@$(BIN)/turbine-agent campaign --hours $(CAMPAIGN_HOURS) --seed $(CAMPAIGN_SEED) --jobs 2 \
-		--ledger docs/campaign-ledger.jsonl --commit "$$(git rev-parse --short HEAD)"
+campaign: setup-dev ## A night of simulated hours in a world that breaks, into the ledger (CAMPAIGN_HOURS=20000 CAMPAIGN_SEED=1)
+	@found=0; \
+	for first in $$(seq $(CAMPAIGN_SEED) 25 $$(($(CAMPAIGN_SEED) + $(CAMPAIGN_HOURS) / 4 - 1))); do \
+		$(BIN)/turbine-agent campaign --hours 100 --minutes 240 --seed $$first --jobs 2 \
+			--ledger docs/campaign-ledger.jsonl --commit "$$(git rev-parse --short HEAD)" || found=1; \
+	done; \
+	$(BIN)/python -m tests.fault.campaign_figures; exit $$found
 
 differential: setup-dev ## Hold the spike bot against the engine: a million pictures, every recording (minutes)
 	@$(BIN)/python -m tests.differential

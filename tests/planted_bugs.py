@@ -2306,6 +2306,20 @@ BUGS = (
         "        is_read = True\n",
         "tests/scenario/test_restart.py",
     ),
+    Bug(
+        "a-market-is-put-away-before-its-last-fills",
+        "core/state.py",
+        "        if any(order.is_presumed or not order.is_counted for order in state.fading.values()):\n",
+        "        if False:\n",
+        "tests/scenario/test_bad_weather.py",
+    ),
+    Bug(
+        "what-is-held-beyond-the-limits-is-our-own-breach",
+        "core/invariants.py",
+        "            if loss > max(limit, held):\n",
+        "            if loss > limit:\n",
+        "tests/scenario/test_restart.py",
+    ),
 )
 
 

@@ -580,6 +580,29 @@ def test_a_market_resolved_before_it_is_closed_is_left_once() -> None:
         assert told == 2 * (MARKET.close_ts - (MARKET.open_ts + SECOND))
 
 
+def test_a_market_is_not_put_away_while_an_order_may_have_been_filled_before_it_expired() -> None:
+    """A process stood still while an order was filled and expired and the market was resolved. When it woke,
+    the resolution was told first; the fill came to a market that was put away, and won tokens for nobody.
+    """
+    with Talk() as talk:
+        bid, ask = talk.quote()
+        talk.cancelled(ask)
+        talk.ts = Nanos(MARKET.close_ts + 300 * SECOND)
+        talk.tick(1)
+        talk.ignore()
+        talk.hear(MarketResolved(ts=talk.ts, market_id=MARKET.market_id, winner=Outcome.YES))
+        talk.ignore()
+        assert MARKET.market_id in talk.agent.store.markets
+        talk.fill(bid, "10")
+        talk.ignore()
+        done = SettlementStatus.SETTLED
+        talk.hear(SettlementUpdated(ts=talk.ts, order_id=bid, fill_id=FillId("f1"), status=done))
+        talk.ignore()
+        assert Halt.CONTRACT_BROKEN not in talk.agent.halts
+        account = talk.agent.store.markets[MARKET.market_id].account
+        assert account.claimable() == 10_000_000
+
+
 def test_a_market_is_put_away_when_its_last_lost_order_has_expired() -> None:
     with Talk() as talk:
         bid, ask = talk.quote()
@@ -589,8 +612,8 @@ def test_a_market_is_put_away_when_its_last_lost_order_has_expired() -> None:
         talk.hear(MarketResolved(ts=talk.ts, market_id=MARKET.market_id, winner=Outcome.NO))
         talk.ignore()
         assert talk.living() == (bid,)
-        for _ in range(10):
-            talk.tick(10)
+        for _ in range(100):
+            talk.tick(1)
             talk.ignore()
         assert MARKET.market_id not in talk.agent.store.markets
 

@@ -264,6 +264,32 @@ def test_tokens_that_appeared_are_adopted_at_the_mark() -> None:
         talk.ignore()
 
 
+def test_more_than_the_limits_allow_may_be_held_if_it_was_bought_by_hand_and_is_only_sold() -> None:
+    """Adopting it made the agent latch over its own invariant, again after each resume."""
+    with Talk() as talk:
+        orders = talk.quote()
+        for _ in range(4):
+            hold(talk, 150 * MICROS)
+        talk.expect("alert warning: position_mismatch", "cancel all")
+        talk.cancelled(*orders)
+        talk.listed()
+        talk.hear(OperatorRequested(ts=talk.ts, action=OperatorAction.ADOPT, reason="bought by hand"))
+        assert talk.agent.store.ledger.accounts[MARKET.market_id].settled.yes == 150 * MICROS
+        for _ in range(2):
+            hold(talk, 150 * MICROS)
+            talk.hear(snapshot(talk.ts, [("0.49", "10")], [("0.51", "10")]))
+            talk.ignore()
+            talk.sync()
+            talk.ignore()
+        assert talk.agent.violations == []
+        assert talk.state() == "quoting"
+        terms = [talk.agent.store.orders[order_id].terms for order_id in talk.living()]
+        assert [order.side for order in terms] == [Side.SELL], [
+            u.reasons for u in talk.agent.uptimes.values()
+        ]
+        talk.ignore()
+
+
 def test_whoever_adopts_before_anything_was_read_takes_nothing_away() -> None:
     """A person resumed a restarted agent within its first second, and its tokens were gone from the books."""
     with Talk() as talk:

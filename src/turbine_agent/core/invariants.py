@@ -17,16 +17,24 @@ from turbine_agent.model.units import MICROS
 
 
 def worst_case_within_limits(store: StateStore) -> str | None:
-    """I1: no fills and no outcome can take more than the limits, counted order by order."""
+    """I1: no fills and no outcome can take more than the limits, counted order by order.
+
+    What is held may: a limit was lowered, or a person bought by hand. Then no order may add to it.
+    """
     limits = store.params.risk
-    total = 0
+    total = held_total = 0
     for state in store.markets.values():
-        loss = max(0, *(_loss_if(state, winner, limits.fee_ppm) for winner in _possible(state)))
+        worst = held_worst = 0
         limit = limits.market_loss_limit(state.market)
-        if loss > limit:
-            return f"{state.market_id} could lose {loss} micro-USDC, the limit is {limit}"
-        total += loss
-    if total > limits.max_portfolio_exposure:
+        for winner in _possible(state):
+            held = _held_loss_if(state, winner)
+            loss = held + _more_loss_if(state, winner, limits.fee_ppm)
+            if loss > max(limit, held):
+                return f"{state.market_id} could lose {loss} micro-USDC, the limit is {limit}"
+            worst, held_worst = max(worst, loss), max(held_worst, held)
+        total += worst
+        held_total += held_worst
+    if total > max(limits.max_portfolio_exposure, held_total):
         return f"all markets could lose {total} micro-USDC, the limit is {limits.max_portfolio_exposure}"
     return None
 
@@ -113,7 +121,8 @@ def _possible(state: MarketState) -> tuple[Outcome, ...]:
     return (Outcome.YES, Outcome.NO) if state.winner is None else (state.winner,)
 
 
-def _loss_if(state: MarketState, winner: Outcome, fee_ppm: int) -> int:
+def _held_loss_if(state: MarketState, winner: Outcome) -> int:
+    """What is lost if an outcome wins and nothing more is filled. What is not settled may be undone."""
     account = state.account
     loss = -account.settled.cash
     loss -= account.settled.yes if winner is Outcome.YES else account.settled.no
@@ -122,6 +131,12 @@ def _loss_if(state: MarketState, winner: Outcome, fee_ppm: int) -> int:
         gain = fill.cash + (tokens if fill.outcome is winner else 0)
         if gain < 0:
             loss -= gain
+    return loss
+
+
+def _more_loss_if(state: MarketState, winner: Outcome, fee_ppm: int) -> int:
+    """What living orders can add to that."""
+    loss = 0
     for order in state.living.values():
         terms = order.terms
         qty = terms.qty - order.cum_qty

@@ -898,6 +898,8 @@ class StateStore:
     def _retire_if_finished(self, state: MarketState) -> None:
         if not state.account.is_finished or state.living:
             return
+        if any(order.is_presumed or not order.is_counted for order in state.fading.values()):
+            return  # It may have been filled before it left the book, and that fill may have won.
         market_id = state.market_id
         fills: dict[OrderId, list[FillId]] = {}
         for key in state.account.booked:

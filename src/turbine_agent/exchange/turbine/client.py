@@ -104,6 +104,7 @@ from turbine_agent.model.events import (
     OrderCancelled,
     OrderRejected,
     PositionsRead,
+    SettlementUpdated,
     SubmitUnknown,
     TimerFired,
 )
@@ -139,6 +140,9 @@ LOOK_GAP_S: Final = 0.1
 
 ASK_AGAIN: Final = 500 * MILLISECOND
 """How long an order that was not found is left alone: the exchange finds none that was placed 2 s ago."""
+
+ACCOUNT_READINGS_MAX: Final = 3
+"""How often positions and balance are asked for in a row because something moved in between."""
 
 ACTIVITY_EVERY_S: Final = 5.0
 """How often our own trades are looked through for one that its market's list may have no room for."""
@@ -249,6 +253,8 @@ class TurbineClient:
         self._executions_lock = asyncio.Lock()
         self._look_wanted = asyncio.Event()
         self._activity_ts = Nanos(0)
+        self._moves_told = 0
+        """Settlements and payouts, of which each moves tokens or cash."""
         self._missed_ts: dict[OrderId, Nanos] = {}
         """When those that are asked for by their hashes were last not found."""
         self._is_hinted = False
@@ -657,24 +663,37 @@ class TurbineClient:
 
     async def _read_accounts(self) -> None:
         """Positions and balance, told after the fills and settlements that they may show already. Where those
-        cannot be had nothing is told: the ledger would seem to be wrong, and is only behind.
+        cannot be had nothing is told: the ledger would seem to be wrong, and is only behind. If tokens or
+        cash are told to have moved meanwhile, the figures may be from before, and are asked for once more.
         """
+        told: tuple[AnyEvent, ...] | None = ()
+        for _ in range(ACCOUNT_READINGS_MAX):
+            moves = self._moves_told
+            told = await self._accounts()
+            if told is None or moves == self._moves_told:
+                break
+        self._emit_all(told or ())
+
+    async def _accounts(self) -> tuple[AnyEvent, ...] | None:
+        """What positions and balance have to tell, when the news before them are told; None without those."""
         asked_ts = self.now()
         rows, answer = await asyncio.gather(self.positions(), self.balances(self.config.chain.settlement))
         if answer is not None:
             self.allowance = answer.allowance
         if rows is None and answer is None:
-            return
+            return None
         _, is_whole = await self._learn_of_orders(is_told=False)
         if not await self._read_executions() or not is_whole:
-            return
+            return None
+        told: list[AnyEvent] = []
         if rows is not None:
             holdings = tuple(
                 Holding(market_id=row.market_id, yes=row.yes, no=row.no) for row in rows if row.yes or row.no
             )
-            self._emit(PositionsRead(ts=self.now(), asked_ts=asked_ts, holdings=holdings))
+            told.append(PositionsRead(ts=self.now(), asked_ts=asked_ts, holdings=holdings))
         if answer is not None:
-            self._emit(BalanceRead(ts=self.now(), asked_ts=asked_ts, cash=answer.balance))
+            told.append(BalanceRead(ts=self.now(), asked_ts=asked_ts, cash=answer.balance))
+        return tuple(told)
 
     async def balances(self, spender: str | None = None) -> wire.Balances | None:
         """USDC, and how much of it `spender` may take; None without a usable answer."""
@@ -1090,6 +1109,8 @@ class TurbineClient:
             self._events.put_nowait(GapDetected(ts=event.ts, market_id=None, detail=still))
         if isinstance(event, BookSnapshot):
             self._newest[event.market_id, event.outcome] = event
+        elif isinstance(event, SettlementUpdated | Claimed):
+            self._moves_told += 1
         if self._events.qsize() >= QUEUE_MAX:
             raise RuntimeError(f"{QUEUE_MAX} events wait for the core: it stands still")
         self._events.put_nowait(event)

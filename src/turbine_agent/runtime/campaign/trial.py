@@ -47,6 +47,8 @@ from turbine_agent.runtime.campaign.process import Account, LatchMemory, Process
 from turbine_agent.runtime.campaign.weather import (
     EXPIRY_S,
     LIES,
+    NEXT_MARKET_S,
+    OCCASION_S,
     OCCASIONAL,
     OCCASIONS,
     TRANSIENT_S,
@@ -142,6 +144,9 @@ EXPECTED_LATCHES: Final = {
 
 
 MISMATCHES: Final = frozenset({Halt.POSITION_MISMATCH, Halt.BALANCE_MISMATCH})
+
+WRONG_MAX: Final = 20
+"""Findings of one trial that are kept: what is wrong after every event is told often enough."""
 
 QUOTED_SHARE: Final = 0.98
 """Of quotable time, without trouble (L1)."""
@@ -307,6 +312,10 @@ class _Trial:
         self._clock_offset = 0
         self._allowed: set[str] = set()
         """Troubles of the episode, until all is well again."""
+        self._allowed_before: set[str] = set()
+        """Of the one before: what they did may be noticed late."""
+        self._spoiled_until = OPEN
+        """Until then a market may be left for good because of what was told of it."""
         self._lied: set[str] = set()
         """Lies that the exchange has told in this trial, and what else our books cannot know."""
         self._adopted_ts = Nanos(0)
@@ -398,6 +407,8 @@ class _Trial:
         lasted_s = (self._scheduler.now - began) / SECOND
         if len(episode.strikes) > 1 or lasted_s > TRANSIENT_S + 1 or self._lied:
             limit = max(limit, EXPIRY_S)
+        # And a market that was spoiled before stays so.
+        limit = max(limit, (self._spoiled_until - self._scheduler.now) / SECOND)
         is_well, took = await self._recover(limit)
         if len(episode.strikes) == 1:
             name = episode.strikes[0].name
@@ -412,7 +423,9 @@ class _Trial:
         for strike in episode.strikes:
             if after.get(strike.name, 0) > before.get(strike.name, 0) and is_well:
                 self._recovered[strike.name] = self._recovered.get(strike.name, 0) + 1
-        self._allowed = set()
+                if TROUBLES[strike.name].patience_s >= NEXT_MARKET_S:
+                    self._spoiled_until = self._scheduler.now + int(NEXT_MARKET_S * SECOND)
+        self._allowed_before, self._allowed = self._allowed, set()
 
     async def _wait_for_occasions(self, episode: Episode, before: dict[str, int]) -> None:
         """What can strike only once in a market's life is given as long, the first few times."""
@@ -426,6 +439,7 @@ class _Trial:
                 lambda: any(self._counts().get(name, 0) > before.get(name, 0) for name in waiting),
                 self._plan.world.minutes * 60,
             )
+            await asyncio.sleep(OCCASION_S)
 
     async def _recover(self, limit_s: float) -> tuple[bool, int]:
         """Wait for all to be well again: whether it came in time, and how long it took, nanoseconds.
@@ -846,7 +860,7 @@ class _Trial:
         # Without a halt that always latches it is a mismatch that came too often.
         halts = list(agent.halts)
         latching = [h for h in halts if h in LATCHING] or [h for h in halts if h in MISMATCHES] or halts
-        known = self._allowed | self._lied
+        known = self._allowed | self._allowed_before | self._lied
         for halt in latching:
             if not EXPECTED_LATCHES.get(halt, frozenset()) & known:
                 self._note("L3", f"latched by {halt.value}: {agent.halts[halt].detail}")
@@ -905,6 +919,8 @@ class _Trial:
         return (self._scheduler.now - OPEN) / SECOND
 
     def _note(self, rule: str, text: str) -> None:
+        if len(self._wrong) >= WRONG_MAX:
+            return
         wrong = Wrong(rule=rule, at_s=self._at(), event=self._events, text=text)
         self._say(f"{wrong.at_s:9.1f} WRONG {rule}: {text}")
         self._wrong.append(wrong)

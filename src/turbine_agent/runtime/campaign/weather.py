@@ -169,6 +169,9 @@ life, as long as it has struck less than `OCCASIONS` times in a trial.
 
 OCCASIONS: Final = 5
 
+OCCASION_S: Final = 10.0
+"""How long it goes on once it has struck."""
+
 RATES: Final = (0.05, 0.2, 0.5, 1.0)
 SERIES: Final = ("BTC", "ETH", "SOL")
 MORE_SERIES: Final = (0.35, 0.2)
