@@ -424,7 +424,7 @@ class _Trial:
             if after.get(strike.name, 0) > before.get(strike.name, 0) and is_well:
                 self._recovered[strike.name] = self._recovered.get(strike.name, 0) + 1
                 if TROUBLES[strike.name].patience_s >= NEXT_MARKET_S:
-                    self._spoiled_until = self._scheduler.now + int(NEXT_MARKET_S * SECOND)
+                    self._spoiled_until = Nanos(self._scheduler.now + int(NEXT_MARKET_S * SECOND))
         self._allowed_before, self._allowed = self._allowed, set()
 
     async def _wait_for_occasions(self, episode: Episode, before: dict[str, int]) -> None:
