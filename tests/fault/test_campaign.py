@@ -88,9 +88,9 @@ def test_l2_after_the_worst_of_each_kind_for_a_minute_it_quotes_within_20_s() ->
     assert set(findings.recovered) == set(findings.slowest_s) == set(names)
 
 
-def test_the_same_seed_is_the_same_run_in_another_process() -> None:
+def test_the_same_seed_is_the_same_run_in_another_process_and_time_zone() -> None:
     command = [sys.executable, "-m", "turbine_agent", "campaign", "replay", "--seed", "8", "--minutes", "8"]
-    environ = {**os.environ, "PYTHONHASHSEED": "77"}
+    environ = {**os.environ, "PYTHONHASHSEED": "77", "TZ": "Pacific/Apia"}
     output = subprocess.run(command, env=environ, capture_output=True, text=True, check=True).stdout
     found = re.search(r"digest ([0-9a-f]{32})", output)
     assert found is not None
