@@ -2320,6 +2320,20 @@ BUGS = (
         "            if loss > limit:\n",
         "tests/scenario/test_restart.py",
     ),
+    Bug(
+        "a-market-is-put-away-unseen",
+        "core/state.py",
+        "        if state.has_traded and state.agreed_ts <= state.resolved_ts:\n",
+        "        if False:\n",
+        "tests/scenario/test_quoting_life.py",
+    ),
+    Bug(
+        "what-waited-proves-life-after-a-standstill",
+        "exchange/turbine/session.py",
+        "        if self.link is not Link.DOWN:\n            self._drop(now, detail)\n",
+        "",
+        "tests/unit/exchange/turbine/test_session.py",
+    ),
 )
 
 

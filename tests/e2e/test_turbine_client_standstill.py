@@ -61,3 +61,6 @@ def test_f60_a_process_that_was_stopped_says_so_before_anything_else() -> None:
         # What it had printed before it was stopped may still have been in the pipe, and nothing else.
         assert after[-1].startswith("GapDetected this process stood still for")
         assert len(after) <= 3, after
+        # And takes nothing that waited for it for a sign of life: it connects anew.
+        assert any(line.startswith("FeedLost") for line in lines)
+        assert any(line.startswith("FeedConnected") for line in lines)

@@ -90,6 +90,8 @@ def won(talk: Talk) -> OrderId:
     talk.hear(MarketClosed(ts=talk.ts, market_id=MARKET.market_id))
     talk.hear(MarketResolved(ts=talk.ts, market_id=MARKET.market_id, winner=Outcome.YES))
     assert talk.living() == ()
+    wait(talk, 1)
+    hold(talk, 10_000_000)
     return bid
 
 
@@ -591,6 +593,9 @@ def test_a_market_is_not_put_away_while_an_order_may_have_been_filled_before_it_
         talk.tick(1)
         talk.ignore()
         talk.hear(MarketResolved(ts=talk.ts, market_id=MARKET.market_id, winner=Outcome.YES))
+        wait(talk)
+        hold(talk, 0)  # It has not settled yet.
+        talk.tick()
         talk.ignore()
         assert MARKET.market_id in talk.agent.store.markets
         talk.fill(bid, "10")
@@ -615,6 +620,10 @@ def test_a_market_is_put_away_when_its_last_lost_order_has_expired() -> None:
         for _ in range(100):
             talk.tick(1)
             talk.ignore()
+        assert MARKET.market_id in talk.agent.store.markets
+        hold(talk, 0)
+        talk.tick(1)
+        talk.ignore()
         assert MARKET.market_id not in talk.agent.store.markets
 
 
@@ -854,8 +863,10 @@ def test_a_market_resolved_the_other_way_is_valued_anew_and_never_twice() -> Non
         talk.hear(MarketResolved(ts=talk.ts, market_id=MARKET.market_id, winner=Outcome.NO))
         assert ledger.pnl == profit - 10_000_000
         assert account.unexplained_pico() == 0
-        assert MARKET.market_id not in talk.agent.store.markets  # Nothing is left to claim.
+        wait(talk)
+        hold(talk, 10_000_000)
         talk.tick()
+        assert MARKET.market_id not in talk.agent.store.markets  # Nothing is left to claim.
         talk.ignore()
 
 

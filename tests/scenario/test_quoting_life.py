@@ -5,7 +5,14 @@ from __future__ import annotations
 from tests.kit import MARKET, params, snapshot
 from tests.scenario.playbook import Talk
 
-from turbine_agent.model.events import Claimed, MarketClosed, MarketOpened, MarketResolved, SettlementUpdated
+from turbine_agent.model.events import (
+    Claimed,
+    MarketClosed,
+    MarketOpened,
+    MarketResolved,
+    PositionsRead,
+    SettlementUpdated,
+)
 from turbine_agent.model.ids import FillId
 from turbine_agent.model.markets import Outcome
 from turbine_agent.model.orders import SettlementStatus
@@ -131,7 +138,11 @@ def test_the_end_of_a_market_cancels_what_is_left_and_claims_what_was_won() -> N
         ledger = talk.agent.store.ledger
         assert ledger.pnl == 10_000_000 - 4_900_000
         assert ledger.settled_cash == 1_000_000_000 + 5_100_000
+        assert MARKET.market_id in talk.agent.store.markets  # Until the exchange shows that nothing is left.
+        talk.hear(PositionsRead(ts=talk.ts, asked_ts=talk.ts, holdings=()))
+        talk.tick()
         assert MARKET.market_id not in talk.agent.store.markets
+        talk.ignore()
 
 
 def test_the_last_half_minute_shows_nothing_not_even_what_would_reduce() -> None:

@@ -104,6 +104,7 @@ class MarketState:
 
     __slots__ = (
         "account",
+        "agreed_ts",
         "book_reason",
         "books",
         "claim_asked_ts",
@@ -117,6 +118,7 @@ class MarketState:
         "phase",
         "refusals",
         "reject_ts",
+        "resolved_ts",
         "winner",
     )
 
@@ -145,6 +147,9 @@ class MarketState:
         """How many orders in a row the exchange has refused, by direction."""
         self.last_settled_ts = Nanos(0)
         self.claim_asked_ts: Nanos | None = None
+        self.agreed_ts = Nanos(0)
+        """When positions were asked for that were those of the ledger."""
+        self.resolved_ts = Nanos(0)
         self.winner: Outcome | None = None
 
     @property
@@ -401,7 +406,7 @@ class StateStore:
             state.book_reason = Reason.MARKET_CLOSED
         if carried.winner is not None:
             state.phase = Phase.RESOLVED
-            state.winner = carried.winner
+            state.winner, state.resolved_ts = carried.winner, self.now
 
     # -- books ---------------------------------------------------------------------------------------------
 
@@ -701,6 +706,8 @@ class StateStore:
                 doubt = self._doubt_holding(market_id, event.asked_ts, yes, no)
                 if doubt is not None:
                     doubts[market_id] = doubt
+            if market_id not in doubts and (state := self.markets.get(market_id)) is not None:
+                state.agreed_ts = event.asked_ts
         self._holding_doubts = doubts
         if not doubts:
             self.positions_ok_ts = event.asked_ts
@@ -870,7 +877,7 @@ class StateStore:
             return
         self._on_closed(event.market_id)
         state.phase = Phase.RESOLVED
-        state.winner = event.winner
+        state.winner, state.resolved_ts = event.winner, self.now
         state.account.resolve(event.winner)
         self._retire_if_finished(state)
 
@@ -900,6 +907,8 @@ class StateStore:
             return
         if any(order.is_presumed or not order.is_counted for order in state.fading.values()):
             return  # It may have been filled before it left the book, and that fill may have won.
+        if state.has_traded and state.agreed_ts <= state.resolved_ts:
+            return  # Nor has the exchange shown since then that there is nothing more.
         market_id = state.market_id
         fills: dict[OrderId, list[FillId]] = {}
         for key in state.account.booked:

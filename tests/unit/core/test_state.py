@@ -11,7 +11,9 @@ from turbine_agent.model.events import (
     MarketResolved,
     OpenOrdersRead,
     OrderCancelled,
+    PositionsRead,
     SettlementUpdated,
+    TimerFired,
 )
 from turbine_agent.model.ids import OrderId
 from turbine_agent.model.markets import Outcome, Side
@@ -89,6 +91,9 @@ def test_a_finished_market_is_folded_away_and_late_news_of_it_is_no_foreign_orde
         SettlementUpdated(ts=bench.ts, order_id=order_id, fill_id=fill_id, status=SettlementStatus.SETTLED)
     )
     bench.store.apply(MarketResolved(ts=bench.ts, market_id=MARKET.market_id, winner=Outcome.NO))
+    later = Nanos(bench.ts + SECOND)
+    bench.store.apply(PositionsRead(ts=later, asked_ts=later, holdings=()))
+    bench.store.apply(TimerFired(ts=later))
     assert bench.store.markets == {}
     assert bench.store.ledger.pnl == -4
     bench.store.apply(OrderCancelled(ts=bench.ts, order_id=order_id, reason=CancelReason.REQUESTED))

@@ -180,6 +180,9 @@ def test_a_resolution_realises_everything_and_a_claim_changes_nothing_but_what_w
     assert desk.keeper.report(M).claimed == 0
     assert desk.markets == []
     desk.tell(Claimed(ts=desk.ts, market_id=M, payout=Money(10_000_000)))
+    desk.at(901)
+    desk.tell(PositionsRead(ts=desk.ts, asked_ts=desk.ts, holdings=()))
+    desk.tell(TimerFired(ts=desk.ts))
     (report,) = desk.markets
     assert (report.winner, report.realised, report.unrealised, report.claimed) == (
         "YES",

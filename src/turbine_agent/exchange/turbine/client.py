@@ -1104,9 +1104,11 @@ class TurbineClient:
             self._emit(event)
 
     def _emit(self, event: AnyEvent) -> None:
-        still = self._vitals.stood_still(asyncio.get_running_loop().time(), self._asleep_s())
+        loop = asyncio.get_running_loop()
+        still = self._vitals.stood_still(loop.time(), self._asleep_s())
         if still is not None:
             self._events.put_nowait(GapDetected(ts=event.ts, market_id=None, detail=still))
+            loop.call_soon(self._wake_streams, still)
         if isinstance(event, BookSnapshot):
             self._newest[event.market_id, event.outcome] = event
         elif isinstance(event, SettlementUpdated | Claimed):
@@ -1114,6 +1116,9 @@ class TurbineClient:
         if self._events.qsize() >= QUEUE_MAX:
             raise RuntimeError(f"{QUEUE_MAX} events wait for the core: it stands still")
         self._events.put_nowait(event)
+
+    def _wake_streams(self, still: str) -> None:
+        self._for_streams(lambda s, now: s.woken(now, still))
 
     async def _beat(self) -> None:
         """Notice that this process stood still, even if nothing else happens."""
@@ -1123,6 +1128,7 @@ class TurbineClient:
             still = self._vitals.stood_still(loop.time(), self._asleep_s())
             if still is not None:
                 self._emit(GapDetected(ts=self.now(), market_id=None, detail=still))
+                self._wake_streams(still)
             self._vitals.beat(loop.time(), self._asleep_s())
 
     def spawn(self, work: Coroutine[object, object, None]) -> asyncio.Task[None]:

@@ -6,7 +6,8 @@ carries out the actions that `take` returns, and calls `tick` at `deadline`.
     DOWN ──(deadline)── CONNECTING ──opened── UP ──closed, silent, deaf── DOWN
 
 *Alive* means that a frame or a pong came within `silence_ns`; pings go out every `ping_ns`, so that a quiet
-book and a dead connection differ. The first loss in a while is made good at once. Each further one within
+book and a dead connection differ. After a standstill of the process what waits to be heard proves nothing:
+the connection is made anew. The first loss in a while is made good at once. Each further one within
 `flap_window_ns`, of a connection or of an attempt at one, doubles the wait for the next, with jitter and up
 to `backoff_max_ns`: a flapping connection is left alone for so long, and one that is well is soon found so.
 
@@ -603,6 +604,11 @@ class Session:
     def _gap(self, now: Nanos, market_id: MarketId | None, detail: str) -> None:
         self._tell(GapDetected(ts=now, market_id=market_id, detail=detail))
         self._drop(now, detail)
+
+    def woken(self, now: Nanos, detail: str) -> None:
+        """Nobody listened for a while. What waits to be heard is old and proves no life: connect anew."""
+        if self.link is not Link.DOWN:
+            self._drop(now, detail)
 
     def _drop(self, now: Nanos, detail: str) -> None:
         self._do(Close(detail=detail))

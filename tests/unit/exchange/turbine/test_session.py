@@ -176,6 +176,19 @@ def test_silence_is_detected_by_time_alone() -> None:
     assert len(talk.take(Close)) == 1
 
 
+def test_after_a_standstill_the_connection_is_made_anew_whatever_waits_on_the_old_one() -> None:
+    talk = Talk().following()
+    talk.session.woken(talk.now, "this process stood still for 16.4 s")
+    talk.frame(book_frame())
+    (lost,) = [event for event in talk.events() if isinstance(event, FeedLost)]
+    assert "stood still" in lost.detail
+    assert len(talk.take(Close)) == 1
+    talk.after(1)
+    assert talk.take(Connect) == [Connect()]
+    talk.session.woken(talk.now, "again, while connecting")
+    assert len(talk.take(Close)) == 1
+
+
 def test_a_frame_is_a_sign_of_life_as_good_as_a_pong() -> None:
     talk = Talk().up()
     for _ in range(5):
