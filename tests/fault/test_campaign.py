@@ -76,7 +76,7 @@ def test_l2_after_the_worst_of_each_kind_for_a_minute_it_quotes_within_20_s() ->
     assert {TROUBLES[name].patience_s for name in names} == {20.0}
     plan = Plan(
         seed=4,
-        minutes=5.0,
+        minutes=60.0,
         world=msgspec.structs.replace(CALM_WORLD, is_filtered=True, has_guardian=True),
         episodes=tuple(
             Episode(quiet_s=30, lasts_s=60, strikes=(Strike(name=name, rate=1.0, size=0.95),))

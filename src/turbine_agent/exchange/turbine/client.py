@@ -251,6 +251,10 @@ class TurbineClient:
         self._tasks: dict[asyncio.Task[None], None] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._executions_lock = asyncio.Lock()
+        self._executions_begun = 0
+        """Readings of the lists of trades so far."""
+        self._executions_whole = True
+        """Whether the latest one had all that it asked for."""
         self._look_wanted = asyncio.Event()
         self._activity_ts = Nanos(0)
         self._moves_told = 0
@@ -587,23 +591,31 @@ class TurbineClient:
         could not be had.
 
         One reading at a time, the pending ones first: what leaves that list meanwhile is then found in one of
-        the other two, and no older list comes after a newer one.
+        the other two, and no older list comes after a newer one. All who ask while one is under way share the
+        next one: where answers take long, each one's own would come ever later.
         """
+        begun = self._executions_begun
         async with self._executions_lock:
+            if self._executions_begun > begun:
+                return self._executions_whole
+            self._executions_begun += 1
+            self._executions_whole = False
             markets = self.tracker.wants(self.now()).markets
-            if not markets:
-                return True
-            asked_ts = self.now()
-            pending = await self._read(constants.PENDING_TRADES, wire.pending_trades)
-            if pending is not None:
-                self._emit_all(self.tracker.on_pending(pending, self.now(), asked_ts))
-            failed = await self._read(constants.FAILED_TRADES, wire.failed_trades)
-            if failed is not None:
-                self._emit_all(self.tracker.on_failed(failed, self.now()))
-            traded = await asyncio.gather(*(self._read_trades(market_id) for market_id in markets))
-            if self.tracker.wants(self.now()).activity:
-                await self._read_activity()
-            return pending is not None and failed is not None and all(traded)
+            self._executions_whole = not markets or await self._read_round(markets)
+            return self._executions_whole
+
+    async def _read_round(self, markets: tuple[MarketId, ...]) -> bool:
+        asked_ts = self.now()
+        pending = await self._read(constants.PENDING_TRADES, wire.pending_trades)
+        if pending is not None:
+            self._emit_all(self.tracker.on_pending(pending, self.now(), asked_ts))
+        failed = await self._read(constants.FAILED_TRADES, wire.failed_trades)
+        if failed is not None:
+            self._emit_all(self.tracker.on_failed(failed, self.now()))
+        traded = await asyncio.gather(*(self._read_trades(market_id) for market_id in markets))
+        if self.tracker.wants(self.now()).activity:
+            await self._read_activity()
+        return pending is not None and failed is not None and all(traded)
 
     async def _read_activity(self) -> None:
         """A list that is not described in full: if it cannot be had or read, nothing is wrong."""

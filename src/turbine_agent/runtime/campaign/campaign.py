@@ -305,7 +305,7 @@ def _without_tail(plan: Plan, rule: str) -> Plan:
         until += 1
         if at_s > found[0].at_s:
             break
-    shorter = msgspec.structs.replace(plan, episodes=plan.episodes[:until], minutes=5.0)
+    shorter = msgspec.structs.replace(plan, episodes=plan.episodes[:until])
     return shorter if _fails(shorter, rule) else plan
 
 
@@ -315,7 +315,7 @@ def _with_only(plan: Plan, strikes: Sequence[tuple[int, int]]) -> Plan:
         kept = tuple(episode.strikes[place] for of, place in strikes if of == number)
         if kept:
             episodes.append(msgspec.structs.replace(episode, strikes=kept))
-    return msgspec.structs.replace(plan, episodes=tuple(episodes), minutes=5.0)
+    return msgspec.structs.replace(plan, episodes=tuple(episodes))
 
 
 def _fails(plan: Plan, rule: str) -> bool:

@@ -101,6 +101,9 @@ troubles, not about books.
 SETTLED_WITHIN_S: Final = 1_500
 """After the last trade: until the market is over, resolved, settled and claimed."""
 
+LOOKED_S: Final = 30
+"""So long after a start a halted agent has read its positions, too, and put away what is over."""
+
 AWAY_MAX_S: Final = 70.0
 """For how long a process that ended is not started again, at most, with the guardian's part in it."""
 
@@ -334,12 +337,11 @@ class _Trial:
         try:
             await self._begin()
             for episode in self._plan.episodes:
-                await self._episode(episode)
-                if self._is_beyond_hope():
+                if self._is_beyond_hope() or self._at() >= self._plan.minutes * 60:
                     break
-            rest_s = self._plan.minutes * 60 - (self._scheduler.now - OPEN) / SECOND
-            if rest_s > 0:
-                await asyncio.sleep(rest_s)
+                await self._episode(episode)
+            if not self._plan.episodes:
+                await asyncio.sleep(self._plan.minutes * 60)
             hours = (self._scheduler.now - OPEN) / (3_600 * SECOND)
             if not self._is_beyond_hope():
                 await self._finish()
@@ -474,7 +476,7 @@ class _Trial:
         for start in range(3):
             process = await self._have_process()
             await self._until(lambda: bool(self._process and self._process.agent.is_proven_empty), 30)
-            await asyncio.sleep(5)
+            await asyncio.sleep(LOOKED_S)
             self._is_over = start == 2
             known.append(await self._stop(process))
         if known[1] != known[2]:

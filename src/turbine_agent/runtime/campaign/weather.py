@@ -161,13 +161,17 @@ OCCASIONAL: Final = frozenset(
         "over-fills",
         "settlement-failure",
         "worse-fills",
+        "wrong-side-fills",
     }
 )
 """What needs an occasion: a market's begin or its claim, a fill. An episode waits for it, up to a market's
 life, as long as it has struck less than `OCCASIONS` times in a trial.
 """
 
-OCCASIONS: Final = 5
+OCCASIONS: Final = 10
+
+OCCASION_RATES: Final = (0.5, 1.0)
+"""They come seldom enough."""
 
 OCCASION_S: Final = 10.0
 """How long it goes on once it has struck."""
@@ -241,7 +245,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     seed: int
     minutes: float
-    """How long it has to last, at least."""
+    """No episode begins later; without any, how long it lasts."""
     world: World
     episodes: tuple[Episode, ...]
 
@@ -289,4 +293,5 @@ def _strike(chance: Chance, name: str) -> Strike:
         scope = chance.one_of(SCOPES)
     elif name in {"kill", "power-loss"} and chance.happens(0.7):
         scope = chance.one_of(LABELS)
-    return Strike(name=name, rate=chance.one_of(RATES), scope=scope, size=chance.uniform())
+    rates = OCCASION_RATES if name in OCCASIONAL else RATES
+    return Strike(name=name, rate=chance.one_of(rates), scope=scope, size=chance.uniform())
