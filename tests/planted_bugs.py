@@ -2286,6 +2286,13 @@ BUGS = (
         "tests/fault/test_campaign.py::test_what_was_once_found_is_not_found_again[news-lost-and-accounts-read]",
     ),
     Bug(
+        "each-reading-of-the-accounts-reads-the-trades",
+        "exchange/turbine/client.py",
+        "            if self._executions_begun > begun:\n",
+        "            if False:\n",
+        "tests/e2e/test_turbine_client.py",
+    ),
+    Bug(
         "what-carried-estimates-were-is-too-old",
         "exchange/turbine/fills.py",
         "(fill.order for fill in (*self._fills, *self._ghosts))",

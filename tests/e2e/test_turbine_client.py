@@ -65,7 +65,7 @@ from turbine_agent.model.ids import OrderId
 from turbine_agent.model.markets import Market, Outcome, Side
 from turbine_agent.model.orders import OrderDraft, SettlementStatus
 from turbine_agent.model.units import MILLISECOND, SECOND, Nanos, Price, Qty
-from turbine_agent.protocol.constants import POLYGON
+from turbine_agent.protocol.constants import PENDING_TRADES, POLYGON
 
 TIMEOUT_S = 15.0
 KEY = "ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80"
@@ -545,6 +545,24 @@ def test_a_fill_is_told_at_its_price_and_settles_later() -> None:
         assert [(line.yes, line.no) for line in positions.holdings] == [(3_000_000, 0)]
         balance = await b.until(BalanceRead)
         assert balance.cash == 1_000_000_000 - 1_350_000
+
+    run(test)
+
+
+def test_readings_of_the_accounts_that_wait_share_one_reading_of_the_trades() -> None:
+    """Where answers took long, each had its own, one after the other: figures came minutes late."""
+
+    async def test(b: Bench) -> None:
+        await b.working(Side.BUY, 45, 5)
+        b.served.house(Side.SELL, 3, 45)
+        await b.until(OrderFilled)
+        requests, key = b.served.server.rest.requests, f"GET {PENDING_TRADES} 200"
+        before = requests[key]
+        for _ in range(20):
+            b.do(ReadPositions())
+        for _ in range(20):
+            await b.until(PositionsRead, lambda told: told.holdings == ())
+        assert 1 <= requests[key] - before <= 6
 
     run(test)
 
