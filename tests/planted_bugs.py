@@ -2293,6 +2293,20 @@ BUGS = (
         "tests/e2e/test_turbine_client.py",
     ),
     Bug(
+        "a-trade-is-forgotten-before-its-orders-count-comes",
+        "exchange/turbine/fills.py",
+        "                    or (e.loose_qty and self._is_anyones(e))\n",
+        "",
+        "tests/unit/exchange/turbine/test_fills.py",
+    ),
+    Bug(
+        "a-market-is-forgotten-before-its-fills-fates-come",
+        "exchange/turbine/fills.py",
+        "            if market_id not in waiting or ts - retired_ts >= RETIRED_KEPT:\n",
+        "            if True:\n",
+        "tests/unit/exchange/turbine/test_fills.py",
+    ),
+    Bug(
         "what-carried-estimates-were-is-too-old",
         "exchange/turbine/fills.py",
         "(fill.order for fill in (*self._fills, *self._ghosts))",

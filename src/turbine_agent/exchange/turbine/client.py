@@ -889,7 +889,7 @@ class TurbineClient:
             await asyncio.sleep(CLAIM_POLL_S)
             after = await self._claim_row(contract)
             if after is not None and not after.winning_qty:
-                self.tracker.retire(market_id)
+                self.tracker.retire(market_id, self.now())
                 self._emit(Claimed(ts=self.now(), market_id=market_id, payout=Money(row.winning_qty)))
                 return
 

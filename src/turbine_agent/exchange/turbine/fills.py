@@ -98,6 +98,9 @@ FOREIGN_AFTER: Final = 5 * SECOND
 SETTLED_KEPT: Final = 600 * SECOND
 """How long a finished execution is remembered, so that an old list does not make it a new one."""
 
+RETIRED_KEPT: Final = 3_600 * SECOND
+"""How long the fills of a market that is over and paid out may still be cleared up."""
+
 DOUBT: Final = 4 * SECOND
 """How long a doubtful order is asked for by its hash although the exchange does not find it: it finds none
 that was placed a moment ago."""
@@ -377,6 +380,8 @@ class Tracker:
         """The same for the latest pending and failed ones that were read in this order."""
         self._cut_s: dict[MarketId, int] = {}
         """How far back a market's trades went in the latest reading, Unix seconds; only where it was full."""
+        self._retired: dict[MarketId, Nanos] = {}
+        """Markets that are over and paid out, and since when."""
         self._looked_ts: dict[MarketId, Nanos] = {}
         """The same for the latest round of three lists: what was matched before is surely in one of them."""
 
@@ -683,8 +688,21 @@ class Tracker:
             ),
         )
 
-    def retire(self, market_id: MarketId) -> None:
-        """A market is over and paid out: nothing about its trades matters any longer."""
+    def retire(self, market_id: MarketId, ts: Nanos) -> None:
+        """A market is over and paid out: nothing about its trades matters any longer, as soon as the fates of
+        all its fills are told. What is not told within an hour is forgotten all the same.
+        """
+        self._retired[market_id] = ts
+
+    def _drop_retired(self, ts: Nanos) -> None:
+        waiting = {fill.order.terms.market_id for fill in self._fills}
+        waiting |= {order.terms.market_id for order in self.orders.values()}
+        for market_id, retired_ts in list(self._retired.items()):
+            if market_id not in waiting or ts - retired_ts >= RETIRED_KEPT:
+                del self._retired[market_id]
+                self._drop_market(market_id)
+
+    def _drop_market(self, market_id: MarketId) -> None:
         self._looked_ts.pop(market_id, None)
         self._cut_s.pop(market_id, None)
         self._executions.pop(market_id, None)
@@ -713,6 +731,8 @@ class Tracker:
                 self._explain_lost(execution, ts, events)
                 self._find_foreign(execution, ts, events)
         self._drop_old(ts)
+        if self._retired:
+            self._drop_retired(ts)
         return events
 
     # -- inside: an earlier process ------------------------------------------------------------------------
@@ -953,7 +973,9 @@ class Tracker:
         return [e for executions in self._executions.values() for e in executions if e.loose_qty]
 
     def _drop_old(self, ts: Nanos) -> None:
-        """Forget executions that have told all they can."""
+        """Forget executions that have told all they can: not one that may turn out to be an order's whose
+        count is still to come, or an estimate's.
+        """
         for market_id, executions in self._executions.items():
             if any(ts - e.seen_ts >= SETTLED_KEPT for e in executions):
                 self._executions[market_id] = [
@@ -962,7 +984,12 @@ class Tracker:
                     if e.fate is Fate.PENDING
                     or any(share.fill in self._fills for share in e.shares)
                     or ts - e.seen_ts < SETTLED_KEPT
+                    or (e.loose_qty and self._is_anyones(e))
                 ]
+
+    def _is_anyones(self, execution: _Execution) -> bool:
+        orders = (*self.orders.values(), *(fill.order for fill in self._fills if fill.room))
+        return any(_fits(execution, order, exact) for order in orders for exact in (True, False))
 
     def _end(self, execution: _Execution, fate: Fate, ts: Nanos, events: list[AnyEvent]) -> None:
         """An execution has settled or failed. The first word counts."""

@@ -15,6 +15,8 @@ from turbine_agent.exchange.turbine.fills import (
     FOREIGN_AFTER,
     GRACE,
     LOST_AFTER,
+    RETIRED_KEPT,
+    SETTLED_KEPT,
     TRADES_MAX,
     Tracker,
 )
@@ -848,13 +850,43 @@ def test_an_execution_that_is_in_no_list_is_asked_for_by_its_transaction(
     assert talk.tracker.wants(talk.now).transactions == ()
 
 
-def test_a_retired_market_is_forgotten() -> None:
+def test_a_retired_market_is_forgotten_when_its_fills_have_met_their_fates() -> None:
     talk = Talk()
     order_id = talk.place(1)
-    talk.listed(talk.row(order_id, 4))
-    talk.pending(talk.transfer("0xt1", 4))
-    talk.tracker.retire(MARKET)
+    talk.tracker.on_order(talk.row(order_id, 10, OrderStatus.FILLED), talk.now)
+    told = fill(talk.pending(talk.transfer("0xt1", 10)))
+    talk.tracker.retire(MARKET, talk.now)
+    assert talk.tracker.explain(talk.now) == []
+    assert talk.tracker.wants(talk.now).markets == (MARKET,)
+    assert fate(talk.traded(talk.trade(7, "0xt1", 10))).fill_id == told.fill_id
     assert talk.tracker.wants(talk.now).markets == ()
+
+
+def test_a_retired_market_whose_fill_nobody_explains_is_forgotten_after_an_hour() -> None:
+    talk = Talk()
+    order_id = talk.place(1)
+    talk.tracker.on_order(talk.row(order_id, 10, OrderStatus.FILLED), talk.now)
+    talk.pending(talk.transfer("0xt1", 10))
+    talk.tracker.retire(MARKET, talk.now)
+    talk.after(RETIRED_KEPT - 1).tracker.explain(talk.now)
+    assert talk.tracker.wants(talk.now).markets == (MARKET,)
+    talk.after(1).tracker.explain(talk.now)
+    assert talk.tracker.wants(talk.now).markets == ()
+
+
+@pytest.mark.parametrize("price", [450_000, 440_000], ids=["its own price", "a better one"])
+def test_a_trade_is_remembered_until_the_order_is_counted_that_may_have_made_it(price: int) -> None:
+    """A stream that told of a trade, and twenty minutes in which no order could be read."""
+    talk = Talk()
+    order_id = talk.place(1, is_matched=True)
+    ours = talk.trade(7, "0xt1", 10, price=price)
+    assert talk.traded(ours) == []
+    talk.after(2 * SETTLED_KEPT)
+    told = talk.tracker.on_order(talk.row(order_id, 10, OrderStatus.FILLED), talk.now) + talk.looked()
+    talk.after(3 * GRACE)
+    told += talk.looked() + talk.listed() + talk.looked()
+    assert [event.status for event in told if isinstance(event, SettlementUpdated)] == [SETTLED]
+    assert sum(event.qty for event in told if isinstance(event, OrderFilled)) == 10
 
 
 # -- what cannot be ours -------------------------------------------------------------------------------------
