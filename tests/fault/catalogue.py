@@ -825,8 +825,8 @@ CATALOGUE: Final = (
         shown=(
             f"{TRANSPORT}::test_what_nobody_expected_stops_the_agent",
             f"{GUARDIAN}::test_the_end_of_the_line_without_a_farewell_cancels_at_once_and_ends_with_0",
+            "tests/fault/test_campaign.py::test_f65_whatever_raises_ends_the_process_and_the_next_one_quotes",
         ),
-        still_open="not injected into every task in turn",
     ),
     Entry(
         number=66,

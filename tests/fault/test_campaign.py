@@ -114,6 +114,19 @@ def test_troubles_can_be_left_out_without_changing_the_others() -> None:
     assert gone not in findings.recovered
 
 
+@pytest.mark.parametrize("rate", [0.05, 0.5, 1.0], ids=["the loop", "a stream", "a request"])
+def test_f65_whatever_raises_ends_the_process_and_the_next_one_quotes(rate: float) -> None:
+    """Of requests another one each time, in whatever task it is."""
+    episodes = tuple(
+        Episode(quiet_s=20, lasts_s=20, strikes=(Strike(name="crash", rate=rate, size=size / 10),))
+        for size in range(10)
+    )
+    findings = play(Plan(seed=3, minutes=60, world=CALM_WORLD, episodes=episodes))
+    assert told(findings) == []
+    assert findings.struck["crash"] == findings.recovered["crash"] == 10
+    assert findings.lives == 10 + 3, "one for each, and three at the end"
+
+
 STANDSTILL = Plan(
     seed=4,
     minutes=5.0,

@@ -97,6 +97,10 @@ class Line:
     def __init__(self, network: Network, on_order: Callable[[], None] = lambda: None) -> None:
         """`on_order` hears of every order as it leaves."""
         self.is_cut = False
+        self.on_request: Callable[[], None] | None = None
+        """Called in whatever task asks something; it may raise."""
+        self.on_frame: Callable[[], None] | None = None
+        """The same for a task that hears a stream."""
         self._on_order = on_order
         self._network = network
         self._exchange = network.exchange
@@ -126,6 +130,8 @@ class Line:
     async def request(self, request: HttpRequest) -> Result:
         if self.is_cut:
             return NotSent(detail="the process is dead")
+        if self.on_request is not None:
+            self.on_request()
         if request.method == "POST" and request.target == ORDERS:
             self._on_order()
         if self._network.conditions.is_down:
@@ -281,6 +287,8 @@ class _Stream:
         while not self._heard:
             self._waiting = asyncio.get_running_loop().create_future()
             await self._waiting
+        if self._line.on_frame is not None:
+            self._line.on_frame()
         return self._heard.popleft()
 
     async def send(self, text: str) -> None:

@@ -701,7 +701,7 @@ class _Trial:
                     int(strike.size * 5 * SECOND), lambda: self._kill(loses_power=name == "power-loss")
                 )
         elif name == "crash":
-            self._bomb = True
+            self._plant_bomb(strike)
         elif name == "clock-wrong":
             span = int(3 * 1_200**strike.size) * SECOND
             self._clock_offset = span if strike.rate < 0.3 else -span
@@ -711,6 +711,33 @@ class _Trial:
             span = int(3 * 200**strike.size) * SECOND
             self._count(name)
             asyncio.get_running_loop().call_soon(self._stand_still, span)
+
+    def _plant_bomb(self, strike: Strike) -> None:
+        """Something raises: the loop at its next event, a task that hears a stream, or one that asks
+        something, whichever is the next, or up to nineteen requests later.
+        """
+        line = self._line
+        if strike.rate < 0.3 or line is None:
+            self._bomb = True
+        elif strike.rate < 0.6:
+            line.on_frame = self._explode
+        else:
+            left = int(strike.size * 20)
+
+            def count_down() -> None:
+                nonlocal left
+                left -= 1
+                if left < 0:
+                    self._explode()
+
+            line.on_request = count_down
+
+    def _explode(self) -> None:
+        self._bomb = False
+        if self._line is not None:
+            self._line.on_frame = self._line.on_request = None
+        self._count("crash")
+        raise _InjectedError("an episode's exception")
 
     def _stand_still(self, span: int) -> None:
         """The process does not run, and the world goes on. A guardian sees that and cancels."""
@@ -770,6 +797,8 @@ class _Trial:
         self._calm_faults()
         self._network.conditions = Conditions()
         self._label, self._bomb, self._disk_error, self._wants_foreign = None, False, None, False
+        if self._line is not None:
+            self._line.on_frame = self._line.on_request = None
         if self._process is not None:
             self._process.disk.repair()
         for record in self._foreign.values():
@@ -789,9 +818,7 @@ class _Trial:
         if process is None:
             return
         if self._bomb:
-            self._bomb = False
-            self._count("crash")
-            raise _InjectedError("an episode's exception")
+            self._explode()
         agent = process.agent
         for market_id in agent.store.finished:
             self._book_uptime(agent.uptimes.get(market_id))
@@ -883,16 +910,19 @@ class _Trial:
             process.ask(OperatorAction.ADOPT, "the exchange has lied")
 
     def _differences(self) -> list[str]:
-        """In what the agent's settled books differ from the exchange's, and what is not claimed yet."""
+        """In what the agent's settled books differ from the exchange's, and what it does not know or have
+        claimed yet.
+        """
         if self._process is None:
             return ["no process"]
-        ledger = self._process.agent.store.ledger
-        unclaimed = []
+        store = self._process.agent.store
+        ledger = store.ledger
+        waiting = [f"{order.order_id} may work" for order in store.living_orders()]
         for market_id, account in ledger.accounts.items():
             held, winner = (account.settled.yes, account.settled.no), self._exchange.markets[market_id].winner
             if any(held) if winner is None else held[winner]:
-                unclaimed.append(f"tokens of {market_id} wait to be claimed: {held}")
-        return differences(ledger, self._exchange, self._address) + unclaimed
+                waiting.append(f"tokens of {market_id} wait to be claimed: {held}")
+        return differences(ledger, self._exchange, self._address) + waiting
 
     # -- small things --------------------------------------------------------------------------------------
 

@@ -123,7 +123,11 @@ OWN: Final = (
     ("net-slow", Kind.NETWORK, "requests, answers and pings take two seconds longer"),
     ("kill", Kind.PROCESS, "the process is killed, at a labelled place or at random"),
     ("power-loss", Kind.PROCESS, "the machine loses its power, and the disk what was not synced"),
-    ("crash", Kind.PROCESS, "something in the process raises"),
+    (
+        "crash",
+        Kind.PROCESS,
+        "something in the process raises: its loop, what hears a stream, or what asks something",
+    ),
     ("standstill", Kind.PROCESS, "the process does not run for 3 s to 10 min, while the world goes on"),
     ("clock-wrong", Kind.PROCESS, "a process is started with a clock that is off by 3 s to an hour"),
     ("disk-full", Kind.DISK, "the disk is full"),
