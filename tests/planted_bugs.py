@@ -2307,6 +2307,20 @@ BUGS = (
         "tests/unit/exchange/turbine/test_fills.py",
     ),
     Bug(
+        "accounts-that-are-long-unknown-are-asked-for-as-seldom-as-ever",
+        "core/agent.py",
+        "        is_doubtful |= self.state is AgentState.REDUCE_ONLY\n",
+        "",
+        "tests/scenario/test_bad_weather.py",
+    ),
+    Bug(
+        "a-request-outlives-the-client",
+        "exchange/turbine/client.py",
+        "        positions = self.spawn(self.positions())\n",
+        "        positions = asyncio.get_running_loop().create_task(self.positions())\n",
+        "tests/e2e/test_turbine_transport.py",
+    ),
+    Bug(
         "what-carried-estimates-were-is-too-old",
         "exchange/turbine/fills.py",
         "(fill.order for fill in (*self._fills, *self._ghosts))",

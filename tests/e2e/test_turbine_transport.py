@@ -21,10 +21,20 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 
 from turbine_agent.exchange.turbine.client import ClientConfig, TurbineClient
-from turbine_agent.exchange.turbine.outcome import Done, SurelyNotSent, SurelyRefused, Unknown, Verdict, judge
+from turbine_agent.exchange.turbine.outcome import (
+    Done,
+    NotSent,
+    Result,
+    SurelyNotSent,
+    SurelyRefused,
+    Unknown,
+    Verdict,
+    judge,
+)
 from turbine_agent.exchange.turbine.signing import LocalSigner, TokenMinter, api_secret, wallet_secret
+from turbine_agent.exchange.turbine.transport import HttpRequest, SocketTransport
 from turbine_agent.exchange.turbine.wire import BODY_BYTES_MAX
-from turbine_agent.model.commands import PlaceOrder
+from turbine_agent.model.commands import PlaceOrder, ReadPositions
 from turbine_agent.model.events import AnyEvent, FeedConnected, GapDetected, OrderRejected
 from turbine_agent.model.ids import MarketId, OrderId
 from turbine_agent.model.markets import Outcome, Side
@@ -294,3 +304,32 @@ def test_what_nobody_expected_stops_the_agent() -> None:
 
     with pytest.raises(ZeroDivisionError):
         asyncio.run(ask())
+
+
+class Torn(SocketTransport):
+    """Of two requests at once one raises, and the other never ends."""
+
+    async def request(self, request: HttpRequest) -> Result:
+        if "/balances" in request.target:
+            raise ZeroDivisionError("a bug")
+        if "/positions" in request.target:
+            await asyncio.Event().wait()
+        return NotSent(detail="nobody is there")
+
+
+def test_whatever_raises_nothing_of_the_client_outlives_it() -> None:
+    async def ask() -> None:
+        url = "http://127.0.0.1:9"
+        transport = Torn(url, url.replace("http", "ws"), connect_timeout_s=1)
+        async with asyncio.timeout(10):
+            async with TurbineClient(config(url), SIGNER, MINTER, transport=transport) as client:
+                client.execute(ReadPositions())
+                while True:
+                    await client.next_event()
+
+    async def left() -> int:
+        with pytest.raises(ZeroDivisionError):
+            await ask()
+        return len(asyncio.all_tasks())
+
+    assert asyncio.run(left()) == 1, "the one that counts"

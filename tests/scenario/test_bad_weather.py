@@ -9,6 +9,7 @@ import pytest
 from tests.kit import MARKET, NEXT_MARKET, Bench, params, snapshot
 from tests.scenario.playbook import CASH, Talk
 
+from turbine_agent.core.agent import POSITIONS_EVERY
 from turbine_agent.core.orders import OrderState
 from turbine_agent.core.state import LATE_CANCEL, UNASKED_MAX
 from turbine_agent.model.events import (
@@ -825,6 +826,37 @@ def test_open_orders_that_are_read_now_and_then_halt_nothing() -> None:
                 talk.listed(bid, ask)
             talk.ignore()
         assert not talk.agent.halt_counts
+
+
+def test_accounts_that_could_not_be_read_for_long_are_asked_for_each_time() -> None:
+    """Every fifth time only, it went on reducing for half a minute after all was well again."""
+    with Talk() as talk:
+        talk.quote()
+        loop = talk.agent.params.loop
+
+        def unanswered() -> bool:
+            """One interval, and whether the accounts were asked for in it."""
+            talk.routine.clear()
+            talk.tick(loop.reconcile_interval_ns / SECOND)
+            talk.ignore()
+            is_asked = "read positions" in talk.routine
+            talk.hear(snapshot(talk.ts))
+            talk.ignore()
+            talk.listed(*talk.living())
+            talk.ignore()
+            return is_asked
+
+        asked = []
+        while talk.state() == "quoting":
+            asked.append(unanswered())
+        assert len(asked) <= 3 * POSITIONS_EVERY + 1
+        assert asked[1:POSITIONS_EVERY].count(True) <= 1
+        assert talk.state() == "reduce_only"
+        assert all(unanswered() for _ in range(2 * POSITIONS_EVERY))
+        talk.sync()
+        talk.tick()
+        talk.ignore()
+        assert talk.state() == "quoting"
 
 
 def test_cash_that_is_in_complete_sets_is_no_mismatch_whatever_is_read_first() -> None:

@@ -665,6 +665,7 @@ class Agent:
         self._unanswered += 1
         self._emit(ReadOpenOrders())
         is_doubtful = min(store.positions_ok_ts, store.balance_ok_ts) < self._sync_ts
+        is_doubtful |= self.state is AgentState.REDUCE_ONLY
         if self._reconcile_count % POSITIONS_EVERY == 0 or is_doubtful:
             self._emit(ReadPositions())
         self._reconcile_count += 1

@@ -37,7 +37,7 @@ from contextlib import suppress
 from http import HTTPStatus
 from random import Random
 from types import TracebackType
-from typing import Final, Self, TypeVar, assert_never
+from typing import Any, Final, Self, TypeVar, assert_never
 
 import msgspec
 
@@ -248,7 +248,7 @@ class TurbineClient:
         self._is_lagging = False
         self._newest: dict[tuple[MarketId, Outcome], BookSnapshot] = {}
         """The latest book of each outcome that waits for the core."""
-        self._tasks: dict[asyncio.Task[None], None] = {}
+        self._tasks: dict[asyncio.Task[Any], None] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._executions_lock = asyncio.Lock()
         self._executions_begun = 0
@@ -486,9 +486,9 @@ class TurbineClient:
         # The exchange cancels by market only, so the markets have to be known: ours, and those a list shows.
         markets = {order.terms.market_id: None for order in self.tracker.orders.values() if not order.is_over}
         first = [self._cancel_market(market_id) for market_id in markets]
-        listed, _ = await asyncio.gather(self._open_rows(), asyncio.gather(*first))
+        listed, _ = await asyncio.gather(self.spawn(self._open_rows()), self._all(first))
         rest = {row.market_id: None for row in listed or () if row.market_id not in markets}
-        await asyncio.gather(*(self._cancel_market(market_id) for market_id in rest))
+        await self._all(self._cancel_market(market_id) for market_id in rest)
 
     async def _cancel_market(self, market_id: MarketId) -> None:
         await self._has_quota(Urgency.CANCEL, Nanos(int(self.config.ack_timeout_s * SECOND)))
@@ -537,7 +537,7 @@ class TurbineClient:
         is_whole = True
         vanished = self.tracker.vanished(rows, asked_ts)[:VANISHED_MAX]
         if vanished:
-            is_whole = all(await asyncio.gather(*(self._read_order(order_hash) for order_hash in vanished)))
+            is_whole = all(await self._all(self._read_order(order_hash) for order_hash in vanished))
             await self._read_executions()
         *events, told = self.tracker.on_open_orders(rows, asked_ts, self.now())
         self._emit_all(events)
@@ -612,7 +612,7 @@ class TurbineClient:
         failed = await self._read(constants.FAILED_TRADES, wire.failed_trades)
         if failed is not None:
             self._emit_all(self.tracker.on_failed(failed, self.now()))
-        traded = await asyncio.gather(*(self._read_trades(market_id) for market_id in markets))
+        traded = await self._all(self._read_trades(market_id) for market_id in markets)
         if self.tracker.wants(self.now()).activity:
             await self._read_activity()
         return pending is not None and failed is not None and all(traded)
@@ -659,11 +659,9 @@ class TurbineClient:
                 self._is_hinted = False
                 await self._list_open_orders()
             wants = self.tracker.wants(self.now())
-            await asyncio.gather(
-                *(self._read_order(order_hash) for order_hash in self._due(wants.order_hashes))
-            )
+            await self._all(self._read_order(order_hash) for order_hash in self._due(wants.order_hashes))
             await self._read_executions()
-            await asyncio.gather(*(self._read_transaction(tx) for tx in wants.transactions))
+            await self._all(self._read_transaction(tx) for tx in wants.transactions)
             self._emit_all(self.tracker.explain(self.now()))
             await asyncio.sleep(LOOK_GAP_S)
 
@@ -689,7 +687,9 @@ class TurbineClient:
     async def _accounts(self) -> tuple[AnyEvent, ...] | None:
         """What positions and balance have to tell, when the news before them are told; None without those."""
         asked_ts = self.now()
-        rows, answer = await asyncio.gather(self.positions(), self.balances(self.config.chain.settlement))
+        positions = self.spawn(self.positions())
+        answer = await self.spawn(self.balances(self.config.chain.settlement))
+        rows = await positions
         if answer is not None:
             self.allowance = answer.allowance
         if rows is None and answer is None:
@@ -1143,14 +1143,18 @@ class TurbineClient:
                 self._wake_streams(still)
             self._vitals.beat(loop.time(), self._asleep_s())
 
-    def spawn(self, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
+    async def _all(self, works: Iterable[Coroutine[object, object, T]]) -> list[T]:
+        """Do several things at once. None of them outlives the client, whichever of them fails."""
+        return await asyncio.gather(*map(self.spawn, works))
+
+    def spawn(self, work: Coroutine[object, object, T]) -> asyncio.Task[T]:
         """Start a task that belongs to this client; if it fails, so does `next_event`."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks[task] = None
         task.add_done_callback(self._ended)
         return task
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
+    def _ended(self, task: asyncio.Task[Any]) -> None:
         del self._tasks[task]
         if not task.cancelled() and (error := task.exception()) is not None:
             self._events.put_nowait(error)

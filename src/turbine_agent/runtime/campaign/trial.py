@@ -649,6 +649,7 @@ class _Trial:
         name = "power-loss" if loses_power else "kill"
         self._count(name)
         self._death.set_result(_Death(len(self._disk.log), loses_power))
+        self._process = None  # Nobody asks it anything any more.
 
     def _step(self, label: str) -> None:
         if label != self._label:
