@@ -38,7 +38,7 @@ lint: setup-dev ## Format, lint, types and import rules, without the tests
 	$(BIN)/basedpyright
 	$(BIN)/lint-imports
 
-check: lint test ## Everything CI looks at
+check: lint test ## Format, lint, types, import rules, tests; CI plays a hundred hours of the campaign, too
 
 soak: setup-dev ## Hours on the wire in bad weather, processes killed on the way (SOAK_SEEDS="1 2 3" SOAK_HOURS=8)
 	@for seed in $(SOAK_SEEDS); do \
