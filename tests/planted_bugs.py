@@ -2321,6 +2321,16 @@ BUGS = (
         "tests/e2e/test_turbine_transport.py",
     ),
     Bug(
+        "cancels-that-are-never-begun",
+        "exchange/turbine/client.py",
+        "        await self._all(self._cancel_market(market_id) for market_id in markets)\n"
+        "        rest = {row.market_id: None for row in await rows or ()",
+        "        cancels = [self._cancel_market(market_id) for market_id in markets]\n"
+        "        listed, _ = await asyncio.gather(rows, self._all(cancels))\n"
+        "        rest = {row.market_id: None for row in listed or ()",
+        "tests/e2e/test_agent_on_the_wire.py",
+    ),
+    Bug(
         "what-carried-estimates-were-is-too-old",
         "exchange/turbine/fills.py",
         "(fill.order for fill in (*self._fills, *self._ghosts))",

@@ -32,6 +32,10 @@ def entries_of(trouble: str) -> list[str]:
     return list(dict.fromkeys(found))
 
 
+def _hours(lines: Sequence[Line]) -> str:
+    return f"{sum(line.hours for line in lines):,.0f}"
+
+
 def page(lines: Sequence[Line]) -> str:
     """docs/campaign-figures.md."""
     troubled = [line for line in lines if line.troubles != "none"]
@@ -42,25 +46,29 @@ def page(lines: Sequence[Line]) -> str:
         for into, more in ((struck, line.struck), (recovered, line.recovered)):
             for name, count in more.items():
                 into[name] = into.get(name, 0) + count
-    hours, market_hours = (
-        sum(getattr(line, name) for line in troubled) for name in ("hours", "market_hours")
-    )
+    whole = [line for line in troubled if line.troubles == "all"]
+    some = [line for line in troubled if line.troubles != "all"]
     text = [
         "# What the campaigns have added up to",
         "",
-        f"{hours:,.0f} simulated hours with all troubles ({market_hours:,.0f} market-hours), and",
-        f"{sum(line.hours for line in calm):,.0f} hours without any. Each line of the ledger is a row, the",
-        "latest last. A violation that was found was mended before the next row, or is told in",
+        f"{_hours(whole)} simulated hours with all troubles,",
+        f"{_hours(some)} with some of them, and",
+        f"{_hours(calm)} hours without any. Each line of the ledger is a row, the latest last.",
+        "A violation that was found was mended before the next row, or is told in",
         "[the campaign's page](campaign.md). This page is made from the ledger, by",
         "`python -m tests.fault.campaign_figures`; a test compares them.",
         "",
-        "| commit | Python | troubles | seeds | minutes | hours | market-hours | a core-hour | violations |",
-        "|---|---|---|---|---:|---:|---:|---:|---:|",
+        "*Pace* is in market-hours an hour of one core, *quoted* the part of the quotable time in which the",
+        "agent quoted, *wrong* counts violations.",
+        "",
+        "| commit | Python | troubles | seeds | minutes | hours | market-hours | pace | quoted | wrong |",
+        "|---|---|---|---|---:|---:|---:|---:|---:|---:|",
     ]
     text += [
         f"| `{line.commit}` | {line.python} | {line.troubles}"
         f" | {line.first_seed} … {line.first_seed + line.seeds - 1} | {line.minutes:g} | {line.hours:,.1f}"
-        f" | {line.market_hours:,.1f} | {3_600 * line.market_hours / line.cpu_s:,.0f} | {line.violations} |"
+        f" | {line.market_hours:,.1f} | {3_600 * line.market_hours / line.cpu_s:,.0f}"
+        f" | {'' if line.quoted_ratio is None else f'{line.quoted_ratio:.1%}'} | {line.violations} |"
         for line in lines
     ]
     text += [
@@ -72,7 +80,7 @@ def page(lines: Sequence[Line]) -> str:
         "| trouble | catalogue | struck | recovered | slowest |",
         "|---|---|---:|---:|---:|",
     ]
-    slowest = troubled[-1].slowest_s if troubled else {}
+    slowest = whole[-1].slowest_s if whole else {}
     text += [
         f"| `{name}` | {', '.join(entries_of(name))} | {struck.get(name, 0):,} | {recovered.get(name, 0):,}"
         f" | {f'{slowest[name]:.1f}' if name in slowest else ''} |"

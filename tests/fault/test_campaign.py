@@ -9,13 +9,16 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Awaitable
 from pathlib import Path
 
 import msgspec
 import pytest
 from tests.fault import campaign_figures, planted_campaign
 
+from turbine_agent.exchange.turbine.client import TurbineClient
 from turbine_agent.exchange.turbine.fills import OwnOrder, Tracker
+from turbine_agent.exchange.turbine.transport import StreamConnection
 from turbine_agent.model.units import SECOND, Nanos
 from turbine_agent.runtime.campaign.campaign import (
     CampaignError,
@@ -86,6 +89,20 @@ def test_l2_after_the_worst_of_each_kind_for_a_minute_it_quotes_within_20_s() ->
     findings = play(plan)
     assert told(findings) == []
     assert set(findings.recovered) == set(findings.slowest_s) == set(names)
+
+
+def test_what_python_warns_of_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = TurbineClient.open_stream
+
+    def open_stream(client: TurbineClient) -> Awaitable[StreamConnection]:
+        client.positions()  # type: ignore[unused-coroutine]  # This is the mistake.
+        return opened(client)
+
+    monkeypatch.setattr(TurbineClient, "open_stream", open_stream)
+    wrong = play(Plan(seed=4, minutes=5, world=CALM_WORLD, episodes=())).wrong
+    assert wrong
+    assert {w.rule for w in wrong} == {"crash"}
+    assert "coroutine 'TurbineClient.positions' was never awaited" in wrong[0].text
 
 
 def test_the_same_seed_is_the_same_run_in_another_process_and_time_zone() -> None:

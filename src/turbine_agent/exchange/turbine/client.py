@@ -485,9 +485,9 @@ class TurbineClient:
             return
         # The exchange cancels by market only, so the markets have to be known: ours, and those a list shows.
         markets = {order.terms.market_id: None for order in self.tracker.orders.values() if not order.is_over}
-        first = [self._cancel_market(market_id) for market_id in markets]
-        listed, _ = await asyncio.gather(self.spawn(self._open_rows()), self._all(first))
-        rest = {row.market_id: None for row in listed or () if row.market_id not in markets}
+        rows = self.spawn(self._open_rows())
+        await self._all(self._cancel_market(market_id) for market_id in markets)
+        rest = {row.market_id: None for row in await rows or () if row.market_id not in markets}
         await self._all(self._cancel_market(market_id) for market_id in rest)
 
     async def _cancel_market(self, market_id: MarketId) -> None:

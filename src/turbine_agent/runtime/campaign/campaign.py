@@ -219,6 +219,8 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
     struck: dict[str, int]
     recovered: dict[str, int]
     slowest_s: dict[str, float]
+    quoted_ratio: float | None = None
+    """Time quoted in quotable time; lines of before 23 November 2026 lack it."""
     digest: str
 
 
@@ -240,6 +242,7 @@ def write_down(path: Path, tally: Tally) -> None:
         struck=dict(sorted(tally.struck.items())),
         recovered=dict(sorted(tally.recovered.items())),
         slowest_s=dict(sorted(tally.slowest_s.items())),
+        quoted_ratio=round(tally.quoted_ratio, 4),
         digest=tally.digest,
     )
     with path.open("ab") as file:
