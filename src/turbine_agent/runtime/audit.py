@@ -54,7 +54,8 @@ def differences(ledger: Ledger, exchange: ServedExchange, wallet: str) -> list[s
     for entry in exchange.markets_of(wallet):
         shares = exchange.shares(wallet, entry.market_id)
         worth = any(shares) if entry.winner is None else shares[entry.winner]
-        if worth and entry.market_id not in ledger.accounts:
+        # An answer that is changed when its market is done with is told, and its tokens wait for a person.
+        if worth and entry.market_id not in ledger.accounts and not entry.is_revised:
             found.append(f"tokens of {entry.market_id}: {shares} there, none here")
     return found
 

@@ -75,6 +75,7 @@ PATIENCE: Final[dict[str, float]] = {
     "altered-orders": EXPIRY_S,
     "worse-fills": EXPIRY_S,
     "over-fills": EXPIRY_S,
+    "resolved-twice": EXPIRY_S,
     "wrong-side-fills": EXPIRY_S,
     "fills-forgotten": EXPIRY_S,
 }
@@ -85,6 +86,7 @@ LIES: Final = frozenset(
         "fills-forgotten",
         "hidden-cash",
         "over-fills",
+        "resolved-twice",
         "worse-fills",
         "wrong-side-fills",
     }
@@ -111,11 +113,8 @@ LEFT_OUT: Final = READINGS | {
     "get-order-lag",
     "rollover-null",
     "rollover-204",
-    "resolved-twice",
 }
-"""What an exchange does always; and an answer that is changed when its market is done with, which is for a
-person to look after (ROADMAP.md).
-"""
+"""What an exchange does always, or never begins to do."""
 
 OWN: Final = (
     ("net-down", Kind.NETWORK, "no host is found, and nothing more comes through the connections there are"),
@@ -163,6 +162,7 @@ OCCASIONAL: Final = frozenset(
         "market-missing",
         "other-settlement",
         "over-fills",
+        "resolved-twice",
         "settlement-failure",
         "worse-fills",
         "wrong-side-fills",

@@ -106,6 +106,7 @@ class MarketEntry:
         "end_price",
         "exchange",
         "is_closed",
+        "is_revised",
         "last_price",
         "market",
         "number",
@@ -132,6 +133,8 @@ class MarketEntry:
         self.announced_ts: Nanos | None = None
         """When quick-markets first shows it; None: not yet."""
         self.is_closed = False
+        self.is_revised = False
+        """Resolved twice, the second time the other way."""
         self.end_price: int | None = None
         self.winner: Outcome | None = None
         self.resolved_ts: Nanos | None = None

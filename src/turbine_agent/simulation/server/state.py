@@ -497,6 +497,7 @@ class ServedExchange:
     def _revise(self, entry: MarketEntry) -> None:
         """Resolve a market the other way. What was paid out stays paid."""
         assert entry.winner is not None
+        entry.is_revised = True
         self._resolve(entry, entry.winner.other)
         self.accounts.resolve(entry.market_id, entry.winner)
 
