@@ -21,7 +21,8 @@ from typing import Final
 
 import msgspec
 
-from turbine_agent.runtime.campaign.trial import Findings, Wrong, play
+from turbine_agent.runtime.campaign.stage import Wrong
+from turbine_agent.runtime.campaign.trial import Findings, play
 from turbine_agent.runtime.campaign.weather import TROUBLES, Episode, Plan, draw
 
 TRIALS_A_PROCESS: Final = 20
