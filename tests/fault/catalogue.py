@@ -17,10 +17,15 @@ docs/faults.md is made from this, by `python -m tests.fault.catalogue > docs/fau
 
 from __future__ import annotations
 
+import re
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Final
 
 import msgspec
+
+ROOT: Final = Path(__file__).resolve().parents[2]
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
@@ -906,6 +911,16 @@ def page() -> str:
         if entry.still_open:
             lines.append(f"* **Open**: {entry.still_open}")
     return "\n".join(lines) + "\n"
+
+
+def missing(tests: Sequence[str]) -> list[str]:
+    """Those that do not exist. Each is `file::function`."""
+    return [test for test in tests if not _exists(*test.partition("::")[::2])]
+
+
+def _exists(path: str, function: str) -> bool:
+    source = (ROOT / path).read_text(encoding="utf-8") if (ROOT / path).exists() else ""
+    return bool(re.search(rf"^def {function}\(", source, re.MULTILINE))
 
 
 def names_of(means: str) -> tuple[str, list[str]]:
