@@ -8,6 +8,7 @@ one that never struck, or from which nothing recovered, is seen.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Final
 
@@ -48,15 +49,17 @@ def page(lines: Sequence[Line]) -> str:
                 into[name] = into.get(name, 0) + count
     whole = [line for line in troubled if line.troubles == "all"]
     some = [line for line in troubled if line.troubles != "all"]
+    clean = list(takewhile(lambda line: not line.violations, reversed(troubled)))
     text = [
         "# What the campaigns have added up to",
         "",
-        f"{_hours(whole)} simulated hours with all troubles,",
-        f"{_hours(some)} with some of them, and",
-        f"{_hours(calm)} hours without any. Each line of the ledger is a row, the latest last.",
-        "A violation that was found was mended before the next row, or is told in",
-        "[the campaign's page](campaign.md). This page is made from the ledger, by",
-        "`python -m tests.fault.campaign_figures`; a test compares them.",
+        f"{_hours(whole)} simulated hours with all troubles, {_hours(some)} with some of them, and",
+        f"{_hours(calm)} without any. Each line of the ledger is a row, the latest last. What was found",
+        "wrong is mended by now, and told in [the campaign's page](campaign.md): in the latest",
+        f"{_hours(clean)} hours with troubles nothing was.",
+        "",
+        "This page is made from the ledger by `python -m tests.fault.campaign_figures`; a test compares",
+        "them.",
         "",
         "*Pace* is in market-hours an hour of one core, *quoted* the part of the quotable time in which the",
         "agent quoted, *wrong* counts violations.",
