@@ -80,7 +80,10 @@ def campaign(
                 f"ledger: {sum(line.hours for line in known):,.1f} h of version {tally.version},"
                 f" {sum(line.violations for line in known)} violations"
             )
-    if tally.failed:
+    if tally.is_idle:
+        share = f"{tally.quoted_ratio:.1%} of the quotable time was quoted without any trouble"
+        typer.echo(f"L1: {share}, less than 98 %", err=True)
+    if tally.failed or tally.is_idle:
         raise typer.Exit(ExitCode.FAILED)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from turbine_agent.cli.main import entry
+from turbine_agent.runtime.campaign import campaign
 from turbine_agent.runtime.settings import keys
 
 BOOK = {
@@ -299,3 +300,17 @@ def test_debug_shows_where_a_refusal_comes_from(capsys: pytest.CaptureFixture[st
 def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert leave("--version") == 0
     assert capsys.readouterr().out.startswith("turbine-agent 0.")
+
+
+# -- campaign ----------------------------------------------------------------------------------------------
+
+
+def test_a_campaign_without_trouble_is_told_how_much_of_it_was_quoted(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ("campaign", "--faults", "none", "--hours", "0.1", "--minutes", "6")
+    assert leave(*arguments) == 0
+    capsys.readouterr()
+    monkeypatch.setattr(campaign, "QUOTED_SHARE", 1.01)  # More than there is.
+    assert leave(*arguments) == 1
+    assert "of the quotable time was quoted without any trouble, less than" in capsys.readouterr().err

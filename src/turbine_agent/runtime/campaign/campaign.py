@@ -22,7 +22,7 @@ from typing import Final
 import msgspec
 
 from turbine_agent.runtime.campaign.stage import Wrong
-from turbine_agent.runtime.campaign.trial import Findings, play
+from turbine_agent.runtime.campaign.trial import QUOTED_SHARE, Findings, play
 from turbine_agent.runtime.campaign.weather import TROUBLES, Episode, Plan, draw
 
 TRIALS_A_PROCESS: Final = 20
@@ -96,6 +96,11 @@ class Tally(msgspec.Struct, kw_only=True):
     failed: list[Failed] = []
     digest: str = ""
     """Of all trials' digests, in the order of their seeds."""
+
+    @property
+    def is_idle(self) -> bool:
+        """Was less quoted than L1 demands of hours without trouble?"""
+        return self.troubles == "none" and self.quoted_ratio < QUOTED_SHARE
 
     @property
     def pace(self) -> float:
