@@ -163,7 +163,7 @@ class _Progress:
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
         self._bar = Progress(
-            TextColumn("{task.completed:.1f} of {task.total:.0f} h"),
+            TextColumn("{task.completed:.1f} of {task.total:g} h"),
             BarColumn(),
             TimeRemainingColumn(),
             TextColumn("{task.description}"),
