@@ -2321,6 +2321,13 @@ BUGS = (
         "tests/e2e/test_turbine_transport.py",
     ),
     Bug(
+        "a-step-of-the-machines-clock-moves-instants",
+        "exchange/turbine/clock.py",
+        "        return Nanos(self._offset + time.clock_gettime_ns(self._steady))\n",
+        "        return Nanos(time.time_ns())\n",
+        "tests/unit/exchange/turbine/test_clock.py",
+    ),
+    Bug(
         "cancels-that-are-never-begun",
         "exchange/turbine/client.py",
         "        await self._all(self._cancel_market(market_id) for market_id in markets)\n"

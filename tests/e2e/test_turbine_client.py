@@ -458,6 +458,22 @@ def test_nothing_is_signed_while_the_clocks_differ() -> None:
     run(test)
 
 
+@pytest.mark.parametrize("step_s", [-20, 20])
+def test_f20_when_the_machines_clock_steps_tokens_stay_valid_and_no_age_is_negative(step_s: int) -> None:
+    """Tokens are dated by it, so that they are right when it was set right; nothing else is."""
+
+    async def test(b: Bench) -> None:
+        first = await b.working(Side.BUY, 40, 10)
+        b.client._wall_s = lambda: b.clock() // SECOND + step_s
+        b.cancel(first)
+        await b.until(OrderCancelled)
+        second = await b.working(Side.BUY, 41, 10)
+        b.client._wall_s = lambda: b.clock() // SECOND
+        assert await b.open_orders() == (second,)
+
+    run(test)  # Which sees to it that no event is older than the one before.
+
+
 def test_a_core_that_lags_behind_is_told_so_and_gets_the_latest_book_alone() -> None:
     async def test(b: Bench) -> None:
         for cents in (41, 42, 43, 44):

@@ -70,6 +70,8 @@ SIGNER: Final = "tests/unit/runtime/test_signer_process.py"
 SETTINGS: Final = "tests/unit/runtime/test_config.py"
 CANCELS: Final = "tests/e2e/test_cancel_all.py"
 ORDERS: Final = "tests/property/test_order_table.py"
+CLOCK: Final = "tests/unit/exchange/turbine/test_clock.py"
+TRIALS: Final = "tests/fault/test_campaign.py"
 CAMPAIGN: Final = "tests/fault/test_fault_campaign.py::test_bad_weather_costs_no_more_than_time"
 STREAM: Final = f"{WIRE}::test_trouble_with_the_stream_pulls_the_quotes_and_passes"
 REQUESTS: Final = f"{WIRE}::test_trouble_with_requests_doubles_nothing_and_passes"
@@ -300,10 +302,13 @@ CATALOGUE: Final = (
     Entry(
         number=20,
         title="slow drift, a step of NTP during an order",
-        injected=("test: the clocks of a campaign's worlds, up to 50 ppm off",),
-        expected="tokens stay valid, no negative ages",
-        shown=("tests/fault/test_campaign.py::test_nothing_that_must_not_happen_happens",),
-        still_open="a step while a process runs is not injected; one before it starts is (F19)",
+        injected=("test: the clocks of a campaign's worlds, up to 50 ppm off; one that steps",),
+        expected="tokens stay valid, no negative ages: a steady clock counts on from the start",
+        shown=(
+            f"{CLOCK}::test_f20_a_step_of_the_machines_clock_moves_no_instant",
+            f"{CLIENT}::test_f20_when_the_machines_clock_steps_tokens_stay_valid_and_no_age_is_negative",
+            f"{TRIALS}::test_nothing_that_must_not_happen_happens",
+        ),
     ),
     Entry(
         number=21,
@@ -327,7 +332,7 @@ CATALOGUE: Final = (
         shown=(
             f"{LESSONS}::test_24_no_order_outlives_the_market_it_is_for",
             "tests/scenario/test_exchange.py::test_an_order_expires_at_its_second_and_fills_no_more",
-            "tests/fault/test_campaign.py::test_the_same_seed_is_the_same_run_in_another_process_and_time_zone",
+            f"{TRIALS}::test_the_same_seed_is_the_same_run_in_another_process_and_time_zone",
         ),
     ),
     Entry(
@@ -675,7 +680,7 @@ CATALOGUE: Final = (
             f"{MORE}::test_f52_a_market_resolved_the_other_way_is_told_and_valued_anew",
             f"{WEATHER}::test_a_market_resolved_the_other_way_is_valued_anew_and_never_twice",
             f"{ROLLOVER}::test_an_answer_that_is_changed_is_told_again_for_half_an_hour",
-            CAMPAIGN,
+            f"{TRIALS}::test_f52_after_markets_that_were_resolved_twice_it_quotes",
         ),
         still_open="how a voided market looks is not documented, so it is not injected; winnings of a"
         " market that was put away as lost are told, and claimed by a person",
@@ -831,7 +836,7 @@ CATALOGUE: Final = (
         shown=(
             f"{TRANSPORT}::test_what_nobody_expected_stops_the_agent",
             f"{GUARDIAN}::test_the_end_of_the_line_without_a_farewell_cancels_at_once_and_ends_with_0",
-            "tests/fault/test_campaign.py::test_f65_whatever_raises_ends_the_process_and_the_next_one_quotes",
+            f"{TRIALS}::test_f65_whatever_raises_ends_the_process_and_the_next_one_quotes",
         ),
     ),
     Entry(

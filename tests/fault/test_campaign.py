@@ -144,6 +144,20 @@ def test_f65_whatever_raises_ends_the_process_and_the_next_one_quotes(rate: floa
     assert findings.lives == 10 + 3, "one for each, and three at the end"
 
 
+def test_f52_after_markets_that_were_resolved_twice_it_quotes() -> None:
+    strikes = (Strike(name="resolved-twice", rate=1.0), Strike(name="claim-refused", rate=0.5))
+    plan = Plan(
+        seed=5,
+        minutes=60,
+        world=msgspec.structs.replace(CALM_WORLD, minutes=5),
+        episodes=(Episode(quiet_s=60, lasts_s=1_500, strikes=strikes),),
+    )
+    findings = play(plan)
+    assert told(findings) == []
+    assert findings.struck["resolved-twice"] >= 3
+    assert findings.recovered["resolved-twice"] == 1
+
+
 STANDSTILL = Plan(
     seed=4,
     minutes=5.0,
