@@ -2321,6 +2321,20 @@ BUGS = (
         "tests/e2e/test_turbine_transport.py",
     ),
     Bug(
+        "what-the-figures-never-showed-has-settled",
+        "core/state.py",
+        "fate = SettlementStatus.REVERSED if is_nothing else SettlementStatus.SETTLED",
+        "fate = SettlementStatus.SETTLED",
+        "tests/scenario/test_restart.py",
+    ),
+    Bug(
+        "fills-that-never-settle-are-told-to-nobody",
+        "runtime/run.py",
+        "if state.account.pending and waits > UNSETTLED_AFTER:",
+        "if state.account.claimable() and waits > UNSETTLED_AFTER:",
+        "tests/unit/runtime/test_run.py",
+    ),
+    Bug(
         "a-step-of-the-machines-clock-moves-instants",
         "exchange/turbine/clock.py",
         "        return Nanos(self._offset + time.clock_gettime_ns(self._steady))\n",

@@ -364,6 +364,51 @@ def test_fills_that_nobody_explains_do_not_keep_the_cash_in_doubt_when_a_person_
         assert Halt.BALANCE_MISMATCH not in talk.agent.halts
 
 
+def test_a_fill_that_the_figures_never_showed_has_come_to_nothing_when_a_person_adopts_them() -> None:
+    """Its trade was told on the wrong side, and failed: seed 510060 had it pending for ever."""
+    with Talk() as talk:
+        bid, _ = talk.quote()
+        terms = talk.agent.store.orders[bid].terms
+        talk.hear(
+            OrderFilled(
+                ts=talk.ts,
+                order_id=bid,
+                fill_id=FillId("cum:0-10"),
+                price=terms.price,
+                qty=terms.qty,
+                fee=Money(0),
+                liquidity=Liquidity.MAKER,
+                is_estimate=True,
+            )
+        )
+        talk.ignore()
+        hold(talk, 0)
+        talk.ignore()
+        balance(talk, CASH)
+        talk.ignore()
+        talk.ts = Nanos(talk.ts + SECOND)
+        talk.hear(MarketResolved(ts=talk.ts, market_id=MARKET.market_id, winner=Outcome.YES))
+        talk.ignore()
+        ledger = talk.agent.store.ledger
+        account = ledger.accounts[MARKET.market_id]
+        assert account.pending
+        assert ledger.pnl > 0, "it would have won"
+        hold(talk, 0)
+        talk.ignore()
+        balance(talk, CASH)
+        talk.ignore()
+        talk.hear(OperatorRequested(ts=talk.ts, action=OperatorAction.ADOPT, reason="it never settled"))
+        assert not account.pending
+        assert (account.settled.yes, ledger.settled_cash, ledger.pnl) == (0, CASH, 0)
+        talk.ignore()
+        for _ in range(3):
+            hold(talk, 0)
+            talk.ignore()
+            balance(talk, CASH)
+            talk.ignore()
+        assert not {"position_mismatch", "balance_mismatch"} & {halt.value for halt in talk.agent.halts}
+
+
 def test_a_fill_whose_fate_nobody_tells_is_settled_when_a_person_adopts_the_exchanges_figures() -> None:
     with Talk() as talk:
         bid, ask = talk.quote()

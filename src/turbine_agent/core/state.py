@@ -777,17 +777,22 @@ class StateStore:
 
         A fill that is pending where tokens differ has settled as it was told: whoever knew better never said
         so. So has one of which nobody has told more than that it happened: waiting for the rest would keep
-        the cash in doubt for ever. What cannot be valued yet, or would make a holding negative, stays a
+        the cash in doubt for ever. But if its market is resolved and tokens and cash have agreed without it
+        since, it has come to nothing. What cannot be valued yet, or would make a holding negative, stays a
         difference; and figures that were read before our own last changed, or never, are nobody's truth.
         """
         cash, settled_ts = self.ledger.settled_cash, self._last_settled_ts
+        cash_agreed_ts = self.balance_ok_ts if self._cash_doubt is None else Nanos(0)
         for market_id, state in list(self.markets.items()):
             if self._positions_asked_ts <= state.last_settled_ts:
                 continue
             is_doubted = any(self._difference(market_id, *self._holdings.get(market_id, (0, 0))))
+            agreed_ts = Nanos(0) if is_doubted else min(self._positions_asked_ts, cash_agreed_ts)
+            is_nothing = state.phase is Phase.RESOLVED and agreed_ts > max(state.resolved_ts, settled_ts)
+            fate = SettlementStatus.REVERSED if is_nothing else SettlementStatus.SETTLED
             for key, fill in list(state.account.pending.items()):
                 if is_doubted or fill.is_estimate:
-                    state.account.settle(key, SettlementStatus.SETTLED)
+                    state.account.settle(key, fate)
                     state.last_settled_ts = self._last_settled_ts = self.now
             yes, no = self._difference(market_id, *self._holdings.get(market_id, (0, 0)))
             if yes or no:

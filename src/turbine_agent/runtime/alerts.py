@@ -77,6 +77,7 @@ class AlertCode(StrEnum):
     LEASE_LOST = "lease_lost"
     ALLOWANCE_LOW = "allowance_low"
     UNCLAIMED_WINNINGS = "unclaimed_winnings"
+    FILLS_UNSETTLED = "fills_unsettled"
     ORDERS_UNPROVEN = "orders_unproven"
     GUARDIAN_STRUCK = "guardian_struck"
     GUARDIAN_DONE = "guardian_done"

@@ -103,6 +103,7 @@ ALERTS_KEPT: Final = 200
 
 WATCH_EVERY: Final = 60 * SECOND
 UNCLAIMED_AFTER: Final = 600 * SECOND
+UNSETTLED_AFTER: Final = 600 * SECOND
 """Winnings that are so long unclaimed are told of."""
 
 DISK_FREE_MIN: Final = 500 * 1024 * 1024
@@ -189,6 +190,13 @@ class Watchman:
                     Severity.WARNING,
                     AlertCode.UNCLAIMED_WINNINGS,
                     f"{amount} USDC of {state.market_id} are not claimed, {waits // SECOND} s after its end",
+                )
+            if state.account.pending and waits > UNSETTLED_AFTER:
+                count = len(state.account.pending)
+                self._alerts.tell(
+                    Severity.WARNING,
+                    AlertCode.FILLS_UNSETTLED,
+                    f"{count} fills of {state.market_id} have not settled, {waits // SECOND} s after its end",
                 )
         allowance, exposure = self._allowance(), self._agent.params.risk.max_portfolio_exposure
         if allowance is not None and allowance < exposure:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.kit import T0, params
+from tests.kit import MARKET, T0, params
+from tests.scenario.playbook import Talk
 
 from turbine_agent.core.agent import Agent
 from turbine_agent.model.events import FeedHeartbeat, TimerFired
@@ -18,11 +19,11 @@ from turbine_agent.runtime.run import Watchman
 class Watch:
     """A watchman with what he looks at; `allowance` is what the contract may take."""
 
-    def __init__(self, folder: Path, allowance: int | None = None) -> None:
+    def __init__(self, folder: Path, allowance: int | None = None, agent: Agent | None = None) -> None:
         self.told: list[Alert] = []
         self.allowance = allowance
         alerts = Alerts(AlertAddresses(), source="test", log=self.told.append, clock=lambda: T0)
-        self.look = Watchman(Agent(params()), alerts, folder, lambda: self.allowance)
+        self.look = Watchman(agent or Agent(params()), alerts, folder, lambda: self.allowance)
 
     @property
     def codes(self) -> list[str]:
@@ -39,6 +40,18 @@ def test_an_allowance_below_what_may_be_risked_is_told(
     watch = Watch(tmp_path, allowance)
     watch.look(TimerFired(ts=T0))
     assert ("allowance_low" in watch.codes) is is_low
+
+
+def test_fills_that_have_not_settled_long_after_their_markets_end_are_told(tmp_path: Path) -> None:
+    with Talk() as talk:
+        bid, _ = talk.quote()
+        talk.fill(bid, "10")
+        talk.ignore()
+        watch = Watch(tmp_path, agent=talk.agent)
+        for seconds, codes in ((600, []), (661, ["fills_unsettled"])):
+            watch.look(TimerFired(ts=Nanos(MARKET.close_ts + seconds * SECOND)))
+            assert watch.codes == codes
+        assert watch.told[0].text.startswith(f"1 fills of {MARKET.market_id} have not settled, 661 s")
 
 
 def test_it_looks_once_a_minute_and_at_timers_alone(tmp_path: Path) -> None:

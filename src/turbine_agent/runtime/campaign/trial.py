@@ -293,9 +293,14 @@ class _Trial:
                 stage.note("I12", f"a secret is in {name}")
 
     async def _adopt_or_complain(self) -> None:
-        """The books differ. If the exchange has lied and the agent knows, a person takes its figures."""
+        """The books differ. If the exchange has lied and the agent tells of it (after so long also of fills
+        that have not settled), a person takes its figures.
+        """
         process = await self._lives.have()
-        is_known = bool(MISMATCHES & set(process.agent.halts))
+        agent = process.agent
+        is_known = bool(MISMATCHES & set(agent.halts)) or any(
+            a.pending for a in agent.store.ledger.live.values()
+        )
         if self._troubles.lies and is_known:
             process.ask(OperatorAction.ADOPT, "the exchange has lied")
             process.ask(OperatorAction.HALT, "the campaign is over")
