@@ -23,6 +23,7 @@ from turbine_agent.exchange.turbine.client import ClientConfig, TurbineClient
 from turbine_agent.exchange.turbine.outcome import Done
 from turbine_agent.exchange.turbine.rollover import RolloverParams
 from turbine_agent.exchange.turbine.signing import LocalSigner, TokenMinter, wallet_secret
+from turbine_agent.exchange.turbine.vitals import UNREADABLE_MAX
 from turbine_agent.model.commands import (
     AnyCommand,
     CancelAll,
@@ -579,6 +580,30 @@ def test_readings_of_the_accounts_that_wait_share_one_reading_of_the_trades() ->
         for _ in range(20):
             await b.until(PositionsRead, lambda told: told.holdings == ())
         assert 1 <= requests[key] - before <= 6
+
+    run(test)
+
+
+def test_accounts_are_not_told_while_the_news_before_them_cannot_be_had() -> None:
+    async def test(b: Bench) -> None:
+        assert await b.client._accounts() is not None
+
+        async def cannot_be_had() -> bool:
+            return False
+
+        b.client._read_executions = cannot_be_had  # type: ignore[method-assign]
+        assert await b.client.positions() is not None
+        assert await b.client._accounts() is None
+
+    run(test)
+
+
+def test_an_empty_list_of_orders_forgives_no_words() -> None:
+    async def test(b: Bench) -> None:
+        for _ in range(UNREADABLE_MAX):
+            b.client._note_words("no field `size`")
+        assert await b.open_orders() == ()
+        assert b.client._vitals.unreadable(b.client.now()) is not None
 
     run(test)
 
