@@ -55,6 +55,23 @@ def balance(talk: Talk, cash: int) -> None:
     talk.hear(BalanceRead(ts=talk.ts, asked_ts=talk.ts, cash=Money(cash)))
 
 
+def estimated(talk: Talk, order_id: OrderId, fee: int = 0) -> None:
+    """The whole order was filled, and no trade of it is told."""
+    terms = talk.agent.store.orders[order_id].terms
+    talk.hear(
+        OrderFilled(
+            ts=talk.ts,
+            order_id=order_id,
+            fill_id=FillId("cum:0-10"),
+            price=terms.price,
+            qty=terms.qty,
+            fee=Money(fee),
+            liquidity=Liquidity.MAKER,
+            is_estimate=True,
+        )
+    )
+
+
 def hold(talk: Talk, yes: int, no: int = 0, market_id: MarketId = MARKET.market_id) -> None:
     talk.ts = Nanos(talk.ts + SECOND)
     holding = Holding(market_id=market_id, yes=Qty(yes), no=Qty(no))
@@ -333,19 +350,7 @@ def test_fills_that_nobody_explains_do_not_keep_the_cash_in_doubt_when_a_person_
     with Talk() as talk:
         bid, ask = talk.quote()
         for order_id in (bid, ask):
-            terms = talk.agent.store.orders[order_id].terms
-            talk.hear(
-                OrderFilled(
-                    ts=talk.ts,
-                    order_id=order_id,
-                    fill_id=FillId("cum:0-10"),
-                    price=terms.price,
-                    qty=terms.qty,
-                    fee=Money(0),
-                    liquidity=Liquidity.MAKER,
-                    is_estimate=True,
-                )
-            )
+            estimated(talk, order_id)
             talk.ignore()
         cash = Money(CASH + 99_671)
         for _ in range(4):
@@ -368,19 +373,7 @@ def test_a_fill_that_the_figures_never_showed_has_come_to_nothing_when_a_person_
     """Its trade was told on the wrong side, and failed: seed 510060 had it pending for ever."""
     with Talk() as talk:
         bid, _ = talk.quote()
-        terms = talk.agent.store.orders[bid].terms
-        talk.hear(
-            OrderFilled(
-                ts=talk.ts,
-                order_id=bid,
-                fill_id=FillId("cum:0-10"),
-                price=terms.price,
-                qty=terms.qty,
-                fee=Money(0),
-                liquidity=Liquidity.MAKER,
-                is_estimate=True,
-            )
-        )
+        estimated(talk, bid)
         talk.ignore()
         hold(talk, 0)
         talk.ignore()
@@ -413,18 +406,7 @@ def test_a_fill_whose_fate_nobody_tells_is_settled_when_a_person_adopts_the_exch
     with Talk() as talk:
         bid, ask = talk.quote()
         terms = talk.agent.store.orders[bid].terms
-        talk.hear(
-            OrderFilled(
-                ts=talk.ts,
-                order_id=bid,
-                fill_id=FillId("cum:0-10"),
-                price=terms.price,
-                qty=terms.qty,
-                fee=Money(49_000),
-                liquidity=Liquidity.MAKER,
-                is_estimate=True,
-            )
-        )
+        estimated(talk, bid, fee=49_000)
         talk.ignore()
         cash = Money(CASH - notional(terms.price, terms.qty))
         for _ in range(3):
