@@ -2330,8 +2330,8 @@ BUGS = (
     Bug(
         "fills-that-never-settle-are-told-to-nobody",
         "runtime/run.py",
-        "if state.account.pending and waits > UNSETTLED_AFTER:",
-        "if state.account.claimable() and waits > UNSETTLED_AFTER:",
+        "if state.account.pending and waits > OVERDUE_AFTER:",
+        "if state.account.claimable() and waits > OVERDUE_AFTER:",
         "tests/unit/runtime/test_run.py",
     ),
     Bug(

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
-from tests.fault.catalogue import missing
+from tests.fault.catalogue import ROOT, missing
 from tests.fault.peers import PEERS, REPORTS, Report, page
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.parametrize("report", REPORTS, ids=lambda report: report.threads[0])

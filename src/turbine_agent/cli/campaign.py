@@ -51,6 +51,7 @@ def campaign(
     if context.invoked_subcommand is not None:
         return
     from turbine_agent.runtime.campaign.campaign import CampaignError, read_ledger, run, write_down
+    from turbine_agent.runtime.campaign.trial import QUOTED_SHARE
 
     try:
         with _Progress(hours, is_shown=not json) as progress:
@@ -82,7 +83,7 @@ def campaign(
             )
     if tally.is_idle:
         share = f"{tally.quoted_ratio:.1%} of the quotable time was quoted without any trouble"
-        typer.echo(f"L1: {share}, less than 98 %", err=True)
+        typer.echo(f"L1: {share}, less than {QUOTED_SHARE:.0%}", err=True)
     if tally.failed or tally.is_idle:
         raise typer.Exit(ExitCode.FAILED)
 

@@ -782,13 +782,13 @@ class StateStore:
         difference; and figures that were read before our own last changed, or never, are nobody's truth.
         """
         cash, settled_ts = self.ledger.settled_cash, self._last_settled_ts
-        cash_agreed_ts = self.balance_ok_ts if self._cash_doubt is None else Nanos(0)
+        agreed_ts = min(self._positions_asked_ts, self.balance_ok_ts) if self._cash_doubt is None else 0
         for market_id, state in list(self.markets.items()):
             if self._positions_asked_ts <= state.last_settled_ts:
                 continue
             is_doubted = any(self._difference(market_id, *self._holdings.get(market_id, (0, 0))))
-            agreed_ts = Nanos(0) if is_doubted else min(self._positions_asked_ts, cash_agreed_ts)
-            is_nothing = state.phase is Phase.RESOLVED and agreed_ts > max(state.resolved_ts, settled_ts)
+            is_missing = state.phase is Phase.RESOLVED and agreed_ts > max(state.resolved_ts, settled_ts)
+            is_nothing = is_missing and not is_doubted
             fate = SettlementStatus.REVERSED if is_nothing else SettlementStatus.SETTLED
             for key, fill in list(state.account.pending.items()):
                 if is_doubted or fill.is_estimate:

@@ -102,9 +102,8 @@ ALERTS_KEPT: Final = 200
 """The latest alerts, for the folder of an incident."""
 
 WATCH_EVERY: Final = 60 * SECOND
-UNCLAIMED_AFTER: Final = 600 * SECOND
-UNSETTLED_AFTER: Final = 600 * SECOND
-"""Winnings that are so long unclaimed are told of."""
+OVERDUE_AFTER: Final = 600 * SECOND
+"""So long after a market's end unclaimed winnings, and fills that have not settled, are told of."""
 
 DISK_FREE_MIN: Final = 500 * 1024 * 1024
 
@@ -184,14 +183,14 @@ class Watchman:
         self._looked_ts = event.ts
         for state in self._agent.store.markets.values():
             waits = event.ts - state.market.close_ts
-            if state.phase is Phase.RESOLVED and state.account.claimable() and waits > UNCLAIMED_AFTER:
+            if state.phase is Phase.RESOLVED and state.account.claimable() and waits > OVERDUE_AFTER:
                 amount = text_from_micros(state.account.claimable())
                 self._alerts.tell(
                     Severity.WARNING,
                     AlertCode.UNCLAIMED_WINNINGS,
                     f"{amount} USDC of {state.market_id} are not claimed, {waits // SECOND} s after its end",
                 )
-            if state.account.pending and waits > UNSETTLED_AFTER:
+            if state.account.pending and waits > OVERDUE_AFTER:
                 count = len(state.account.pending)
                 self._alerts.tell(
                     Severity.WARNING,

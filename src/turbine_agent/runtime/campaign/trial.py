@@ -198,7 +198,7 @@ class _Trial:
         await asyncio.sleep(episode.quiet_s)
         if not watch.is_well():  # A doctrine that quotes elsewhere, a market that is between two others.
             await stage.until(watch.is_well, 20)
-        before, began = dict(stage.counts()), stage.scheduler.now
+        before, began = stage.counts(), stage.scheduler.now
         troubles.begin(episode)
         await asyncio.sleep(episode.lasts_s)
         await self._wait_for_occasions(episode, before)

@@ -71,9 +71,8 @@ class Troubles:
         stage.calm_faults()
         stage.network.conditions = Conditions()
         lives.label, lives.disk_error = None, None
-        self._bomb = self._wants_foreign = False
-        if lives.line is not None:
-            lives.line.on_frame = lives.line.on_request = None
+        self._disarm()
+        self._wants_foreign = False
         if lives.process is not None:
             lives.process.disk.repair()
         for record in stage.foreign.values():
@@ -171,11 +170,14 @@ class Troubles:
             self._explode()
 
     def _explode(self) -> None:
+        self._disarm()
+        self._stage.count("crash")
+        raise InjectedError("an episode's exception")
+
+    def _disarm(self) -> None:
         self._bomb = False
         if self._lives.line is not None:
             self._lives.line.on_frame = self._lives.line.on_request = None
-        self._stage.count("crash")
-        raise InjectedError("an episode's exception")
 
     def _stand_still(self, span: int) -> None:
         """The process does not run, and the world goes on. A guardian sees that and cancels."""
